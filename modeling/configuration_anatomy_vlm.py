@@ -1,0 +1,205 @@
+# Copyright 2026 The Anatomy-VLM authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Anatomy-VLM model configuration."""
+
+from typing import ClassVar
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+
+# The 29 Chest ImaGenome regions, in the dataset's order; "left" and "right" are the patient's.
+CHEST_REGIONS = (
+    "right lung",
+    "right upper lung zone",
+    "right mid lung zone",
+    "right lower lung zone",
+    "right hilar structures",
+    "right apical zone",
+    "right costophrenic angle",
+    "right hemidiaphragm",
+    "left lung",
+    "left upper lung zone",
+    "left mid lung zone",
+    "left lower lung zone",
+    "left hilar structures",
+    "left apical zone",
+    "left costophrenic angle",
+    "left hemidiaphragm",
+    "trachea",
+    "spine",
+    "right clavicle",
+    "left clavicle",
+    "aortic arch",
+    "mediastinum",
+    "upper mediastinum",
+    "svc",
+    "cardiac silhouette",
+    "cavoatrial junction",
+    "right atrium",
+    "carina",
+    "abdomen",
+)
+
+
+@strict
+class AnatomyVLMVisionConfig(PreTrainedConfig):
+    r"""
+    Configuration of [`AnatomyVLMVisionModel`], a pre-norm ViT whose sequence is [CLS] | anatomy queries | registers |
+    patches. The defaults are ViT-B/16 with the 29 queries of the paper.
+
+    Args:
+        hidden_size (`int`, *optional*, defaults to 768): Width of the tokens.
+        intermediate_size (`int`, *optional*, defaults to 3072): Width of the feed-forward layers.
+        num_hidden_layers (`int`, *optional*, defaults to 12): Number of layers.
+        num_attention_heads (`int`, *optional*, defaults to 12): Number of attention heads.
+        num_channels (`int`, *optional*, defaults to 3): Channels of the input.
+        image_size (`int`, *optional*, defaults to 224):
+            Side in pixels of the square that the position table is laid out for. Other sizes are interpolated.
+        patch_size (`int`, *optional*, defaults to 16): Side of a patch in pixels.
+        num_anatomy_queries (`int`, *optional*, defaults to 29): Number of learnable anatomy queries.
+        num_register_tokens (`int`, *optional*, defaults to 0): Number of register tokens (DINOv2 with registers).
+        stem_channels (`list[int]`, *optional*):
+            Channels of a convolutional stem of 3x3 convolutions with stride 2, in place of the linear patch
+            embedding; `2 ** len(stem_channels)` must divide `patch_size`. Helps when training from scratch on little
+            data (Xiao et al., 2021, "Early convolutions help transformers see better").
+        hidden_act (`str`, *optional*, defaults to `"gelu"`): Activation of the feed-forward layers.
+        layer_norm_eps (`float`, *optional*, defaults to 1e-6): Epsilon of the layer norms.
+        qkv_bias (`bool`, *optional*, defaults to `True`): Whether queries, keys and values have biases.
+        layerscale_value (`float`, *optional*): Initial LayerScale value; no LayerScale without it.
+        drop_path_rate (`float`, *optional*, defaults to 0.0): Stochastic depth of the last layer, linear from 0.
+        hidden_dropout (`float`, *optional*, defaults to 0.0): Dropout after attention and feed-forward layers.
+        attention_dropout (`float`, *optional*, defaults to 0.0): Dropout of the attention weights.
+        initializer_range (`float`, *optional*, defaults to 0.02): Standard deviation of the initial weights.
+    """
+
+    model_type = "anatomy_vlm_vision_model"
+    base_config_key = "vision_config"
+
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    num_channels: int = 3
+    image_size: int = 224
+    patch_size: int = 16
+    num_anatomy_queries: int = len(CHEST_REGIONS)
+    num_register_tokens: int = 0
+    stem_channels: list[int] | None = None
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-6
+    qkv_bias: bool = True
+    layerscale_value: float | None = None
+    drop_path_rate: float | int = 0.0
+    hidden_dropout: float | int = 0.0
+    attention_dropout: float | int = 0.0
+    initializer_range: float = 0.02
+
+    def validate_architecture(self):
+        """Part of `@strict`-powered validation: the invariants between fields."""
+        if self.hidden_size % self.num_attention_heads != 0:
+            raise ValueError(
+                f"`hidden_size` ({self.hidden_size}) must be a multiple of `num_attention_heads` "
+                f"({self.num_attention_heads})."
+            )
+        if self.image_size % self.patch_size != 0:
+            raise ValueError(
+                f"`image_size` ({self.image_size}) must be a multiple of `patch_size` ({self.patch_size})."
+            )
+        if self.num_anatomy_queries < 1:
+            raise ValueError(f"`num_anatomy_queries` ({self.num_anatomy_queries}) must be at least 1.")
+        if self.stem_channels and self.patch_size % 2 ** len(self.stem_channels) != 0:
+            raise ValueError(
+                f"`patch_size` ({self.patch_size}) must be a multiple of 2 ** len(`stem_channels`) "
+                f"({2 ** len(self.stem_channels)})."
+            )
+
+
+@strict
+class AnatomyVLMConfig(PreTrainedConfig):
+    r"""
+    Configuration of [`AnatomyVLMModel`] (arXiv 2511.08402): the vision tower, any Transformers text encoder, and what
+    joins them. Loss weights and the pooling follow the paper where it states them (λ = 1, 1, 1; average pooling of
+    the patches beside the anatomy token); the box weights are DETR's, the temperatures CLIP's and SigLIP's.
+
+    Args:
+        vision_config (`dict` or [`AnatomyVLMVisionConfig`], *optional*): The vision tower.
+        text_config (`dict` or `PreTrainedConfig`, *optional*): The text encoder, any model of `AutoModel`.
+        projection_dim (`int`, *optional*, defaults to 512): Dimension of the space shared by images and texts.
+        text_pooling (`str`, *optional*, defaults to `"cls"`):
+            How token states become a sentence: `"cls"`, `"mean"` over the attended tokens, or `"pooler"`.
+        freeze_text_encoder (`bool`, *optional*, defaults to `True`): Keep the text encoder fixed and in eval mode.
+        region_pooling (`str`, *optional*, defaults to `"image"`):
+            Which patches enrich a region: `"image"` (all of them, the paper's) or `"box"` (those in its box).
+        box_assignment (`str`, *optional*, defaults to `"fixed"`):
+            `"fixed"`: query *i* is region *i*; `"hungarian"`: the best assignment per image, for agnostic queries.
+        anatomy_loss_weight, global_loss_weight, fine_loss_weight (`float`, *optional*, default to 1.0):
+            λ of the paper's three losses: boxes, image against disease prompts, regions against phrases.
+        presence_loss_weight (`float`, *optional*, defaults to 1.0): Weight of region presence, inside the first.
+        l1_loss_weight, giou_loss_weight (`float`, *optional*, default to 5.0 and 2.0): Parts of the box loss.
+        logit_scale_init_value, logit_bias_init_value (`float`, *optional*, default to 2.3026 and -5.0):
+            Initial log-scale and bias of the sigmoid between image and disease prompt.
+        region_logit_scale_init_value, region_logit_bias_init_value (`float`, *optional*, default to 2.6593 and 0.0):
+            Initial log-scale and bias between region and phrase; a phrase with a logit of 0 is as good as none.
+        initializer_range (`float`, *optional*, defaults to 0.02): Standard deviation of the initial weights.
+        id2label (`dict[int, str]`, *optional*):
+            Name of the region of each anatomy query; the 29 Chest ImaGenome regions by default.
+    """
+
+    model_type = "anatomy_vlm"
+    sub_configs_defaults: ClassVar = {
+        "vision_config": AnatomyVLMVisionConfig,
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="bert"),
+    }
+
+    vision_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    projection_dim: int = 512
+    text_pooling: str = "cls"
+    freeze_text_encoder: bool = True
+    region_pooling: str = "image"
+    box_assignment: str = "fixed"
+    anatomy_loss_weight: float | int = 1.0
+    global_loss_weight: float | int = 1.0
+    fine_loss_weight: float | int = 1.0
+    presence_loss_weight: float | int = 1.0
+    l1_loss_weight: float | int = 5.0
+    giou_loss_weight: float | int = 2.0
+    logit_scale_init_value: float = 2.3026
+    logit_bias_init_value: float | int = -5.0
+    region_logit_scale_init_value: float = 2.6593
+    region_logit_bias_init_value: float | int = 0.0
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs):
+        # Not a field default: a config built with `num_labels=5` must not be overruled by the 29 names.
+        if self.id2label is None and kwargs.get("num_labels") is None:
+            self.id2label = dict(enumerate(CHEST_REGIONS))
+            self.label2id = {name: index for index, name in self.id2label.items()}
+        super().__post_init__(**kwargs)
+
+    def validate_architecture(self):
+        """Part of `@strict`-powered validation: the invariants between fields."""
+        choices = {
+            "text_pooling": ("cls", "mean", "pooler"),
+            "region_pooling": ("image", "box"),
+            "box_assignment": ("fixed", "hungarian"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"`{name}` must be one of {allowed}, not {getattr(self, name)!r}.")
+
+
+__all__ = ["CHEST_REGIONS", "AnatomyVLMConfig", "AnatomyVLMVisionConfig"]

@@ -1,0 +1,371 @@
+# Copyright 2026 The Anatomy-VLM authors. Licensed under the Apache License, Version 2.0.
+"""PyTorch Anatomy-VLM model (arXiv 2511.08402)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
+
+from .configuration_anatomy_vlm import AnatomyVLMConfig
+from .losses_anatomy_vlm import assign_boxes, binary_loss, box_losses, region_phrase_loss
+from .vision_anatomy_vlm import AnatomyVLMVisionModel, AnatomyVLMVisionPreTrainedModel
+
+
+@dataclass
+class AnatomyVLMOutput(ModelOutput):
+    """
+    Every logit is the logit of a sigmoid, scale and bias included.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `()`, *optional*): Weighted sum of `loss_dict`, when targets were given.
+        loss_dict (`dict[str, torch.FloatTensor]`, *optional*):
+            The unweighted losses: `l1`, `giou`, `presence`, `global`, `fine`, those that the targets allow.
+        logits_per_image (`torch.FloatTensor` of shape `(image_batch_size, text_batch_size)`):
+            Does the text hold for the image?
+        logits_per_text (`torch.FloatTensor` of shape `(text_batch_size, image_batch_size)`): Its transpose.
+        logits_per_region (`torch.FloatTensor` of shape `(image_batch_size, num_regions, text_batch_size)`):
+            Does the text hold for the region? At 0, it describes the region as well as no text does.
+        image_embeds (`torch.FloatTensor` of shape `(image_batch_size, projection_dim)`): Normalised, from [CLS].
+        region_embeds (`torch.FloatTensor` of shape `(image_batch_size, num_regions, projection_dim)`): Normalised.
+        text_embeds (`torch.FloatTensor` of shape `(text_batch_size, projection_dim)`): Normalised.
+        pred_boxes (`torch.FloatTensor` of shape `(image_batch_size, num_regions, 4)`):
+            (centre x, centre y, width, height) of each region's box, as fractions of the model's input.
+        presence_logits (`torch.FloatTensor` of shape `(image_batch_size, num_regions)`):
+            Is the region in the picture?
+        logits (`torch.FloatTensor` of shape `(image_batch_size, num_regions, num_regions + 1)`):
+            The presence logits in DETR's form: query *i* can only be region *i* or, last, nothing.
+        text_model_output (`BaseModelOutputWithPooling`, *optional*): Output of the text encoder.
+        vision_model_output (`BaseModelOutputWithPooling`): Output of the vision tower.
+    """
+
+    loss: torch.FloatTensor | None = None
+    loss_dict: dict[str, torch.FloatTensor] | None = None
+    logits_per_image: torch.FloatTensor | None = None
+    logits_per_text: torch.FloatTensor | None = None
+    logits_per_region: torch.FloatTensor | None = None
+    image_embeds: torch.FloatTensor | None = None
+    region_embeds: torch.FloatTensor | None = None
+    text_embeds: torch.FloatTensor | None = None
+    pred_boxes: torch.FloatTensor | None = None
+    presence_logits: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    text_model_output: BaseModelOutputWithPooling | None = None
+    vision_model_output: BaseModelOutputWithPooling | None = None
+
+    def to_tuple(self) -> tuple[Any]:
+        return tuple(v.to_tuple() if isinstance(v, ModelOutput) else v for v in self.values())
+
+
+class AnatomyVLMBoxHead(nn.Module):
+    """A three-layer perceptron from an anatomy token to its normalised (centre x, centre y, width, height)."""
+
+    def __init__(self, config: AnatomyVLMConfig):
+        super().__init__()
+        hidden_size = config.vision_config.hidden_size
+        self.fc1 = nn.Linear(hidden_size, hidden_size)
+        self.fc2 = nn.Linear(hidden_size, hidden_size)
+        self.fc3 = nn.Linear(hidden_size, 4)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        hidden_states = nn.functional.relu(self.fc1(hidden_states))
+        hidden_states = nn.functional.relu(self.fc2(hidden_states))
+        return self.fc3(hidden_states).sigmoid()
+
+
+class AnatomyVLMRegionEnrichment(nn.Module):
+    """Average-pooled patches beside the anatomy token, projected to the space of the phrases (paper section 1.3)."""
+
+    def __init__(self, config: AnatomyVLMConfig):
+        super().__init__()
+        self.pooling = config.region_pooling
+        self.projection = nn.Linear(2 * config.vision_config.hidden_size, config.projection_dim)
+
+    def forward(self, tokens: torch.Tensor, patches: torch.Tensor, boxes: torch.Tensor, grid: tuple[int, int]):
+        """
+        Args:
+            tokens (`torch.Tensor` of shape `(batch_size, num_regions, hidden_size)`): The anatomy tokens.
+            patches (`torch.Tensor` of shape `(batch_size, rows * columns, hidden_size)`): The patch tokens.
+            boxes (`torch.Tensor` of shape `(batch_size, num_regions, 4)`): The regions' boxes, cxcywh in [0, 1].
+            grid (`tuple[int, int]`): Rows and columns of the patches.
+        """
+        if self.pooling == "image":
+            pooled = patches.mean(1, keepdim=True).expand_as(tokens)
+        else:
+            pooled = torch.matmul(patch_weights(boxes.detach(), grid).to(patches.dtype), patches)
+        return self.projection(torch.cat((pooled, tokens), dim=-1))
+
+
+def patch_weights(boxes: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """
+    Weights that average the patches whose centres lie in each box: `(batch_size, num_regions, rows * columns)`,
+    rows summing to 1. A box smaller than a patch is grown to one, so that it holds a centre.
+    """
+    rows, columns = grid
+    y = (torch.arange(rows, device=boxes.device) + 0.5) / rows
+    x = (torch.arange(columns, device=boxes.device) + 0.5) / columns
+    centers, sizes = boxes[..., :2].float(), boxes[..., 2:].float()
+    # A little more than half a patch: a centre that lies exactly between two patches must find one of them.
+    half_width = (sizes[..., :1] / 2).clamp(min=0.501 / columns)
+    half_height = (sizes[..., 1:] / 2).clamp(min=0.501 / rows)
+    # A centre on the very edge of the image is half a patch away from the outermost one.
+    inside_x = (x - centers[..., :1]).abs() <= half_width
+    inside_y = (y - centers[..., 1:]).abs() <= half_height
+    inside = (inside_y[..., :, None] & inside_x[..., None, :]).flatten(-2).float()
+    return inside / inside.sum(-1, keepdim=True).clamp(min=1)
+
+
+class AnatomyVLMPreTrainedModel(AnatomyVLMVisionPreTrainedModel):
+    """Initialisation and capabilities of Anatomy-VLM."""
+
+    config: AnatomyVLMConfig
+    base_model_prefix = "model"
+    input_modalities = ("image", "text")
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        """Initialize the weights"""
+        super()._init_weights(module)
+        if isinstance(module, AnatomyVLMModel):
+            init.constant_(module.logit_scale, self.config.logit_scale_init_value)
+            init.constant_(module.logit_bias, self.config.logit_bias_init_value)
+            init.constant_(module.region_logit_scale, self.config.region_logit_scale_init_value)
+            init.constant_(module.region_logit_bias, self.config.region_logit_bias_init_value)
+
+
+class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
+    """
+    Anatomy-VLM: boxes for named regions, and zero-shot scores of texts for the image and for each region.
+
+    The text encoder is frozen (`config.freeze_text_encoder`) and stays in eval mode.
+    """
+
+    # The losses are means over what is known, not sums over a number of items that a trainer could count.
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: AnatomyVLMConfig):
+        super().__init__(config)
+        vision_size, text_size = config.vision_config.hidden_size, config.text_config.hidden_size
+        self.vision_model = AnatomyVLMVisionModel._from_config(config.vision_config)
+        self.text_model = AutoModel.from_config(config.text_config)
+
+        self.box_head = AnatomyVLMBoxHead(config)
+        self.presence_head = nn.Linear(vision_size, 1)
+        self.region_enrichment = AnatomyVLMRegionEnrichment(config)
+        self.visual_projection = nn.Linear(vision_size, config.projection_dim)
+        self.text_projection = nn.Linear(text_size, config.projection_dim, bias=False)
+        # One-dimensional: FSDP2 cannot shard scalars.
+        self.logit_scale = nn.Parameter(torch.tensor([float(config.logit_scale_init_value)]))
+        self.logit_bias = nn.Parameter(torch.tensor([float(config.logit_bias_init_value)]))
+        self.region_logit_scale = nn.Parameter(torch.tensor([float(config.region_logit_scale_init_value)]))
+        self.region_logit_bias = nn.Parameter(torch.tensor([float(config.region_logit_bias_init_value)]))
+        if config.freeze_text_encoder:
+            self.text_model.requires_grad_(False)
+
+        # Initialize weights and apply final processing
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.text_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module):
+        self.text_model.set_input_embeddings(value)
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if self.config.freeze_text_encoder:
+            # A frozen encoder in training mode would still drop out.
+            self.text_model.eval()
+        return self
+
+    def pool_text(self, outputs: BaseModelOutputWithPooling, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """Sentence features `(batch_size, text_hidden_size)` of the encoder's output, by `config.text_pooling`."""
+        if self.config.text_pooling == "pooler":
+            if outputs.get("pooler_output") is None:
+                raise ValueError(
+                    f"`text_pooling` is 'pooler', but {type(self.text_model).__name__} has no pooler; "
+                    "use 'cls' or 'mean'."
+                )
+            return outputs.pooler_output
+        states = outputs.last_hidden_state
+        if self.config.text_pooling == "cls":
+            return states[:, 0]
+        if attention_mask is None:
+            return states.mean(1)
+        weights = attention_mask.to(states.dtype)[..., None]
+        return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+    @can_return_tuple
+    def get_text_features(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple | BaseModelOutputWithPooling:
+        r"""Encode texts; `pooler_output` is the projected sentence `(text_batch_size, projection_dim)`."""
+        outputs = self._encode_text(input_ids, attention_mask, token_type_ids, **kwargs)
+        outputs.pooler_output = self.text_projection(self.pool_text(outputs, attention_mask))
+        return outputs
+
+    @can_return_tuple
+    def get_image_features(
+        self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
+    ) -> tuple | BaseModelOutputWithPooling:
+        r"""Encode images; `pooler_output` is the projected [CLS] state `(image_batch_size, projection_dim)`."""
+        outputs = self.vision_model(pixel_values, **kwargs)
+        outputs.pooler_output = self.visual_projection(outputs.pooler_output)
+        return outputs
+
+    def _encode_text(self, input_ids, attention_mask, token_type_ids, **kwargs) -> BaseModelOutputWithPooling:
+        if token_type_ids is not None:  # not every encoder has them
+            kwargs["token_type_ids"] = token_type_ids
+        return self.text_model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor | None = None,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        text_features: torch.Tensor | None = None,
+        boxes: torch.Tensor | None = None,
+        box_mask: torch.Tensor | None = None,
+        image_labels: torch.Tensor | None = None,
+        region_labels: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> AnatomyVLMOutput:
+        r"""
+        pixel_values (`torch.FloatTensor` of shape `(batch_size, num_channels, height, width)`):
+            Images as the image processor returns them.
+        input_ids (`torch.LongTensor` of shape `(num_texts, sequence_length)`, *optional*):
+            Prompts or phrases. Every text is compared with every image and region.
+        text_features (`torch.FloatTensor` of shape `(num_texts, text_hidden_size)`, *optional*):
+            Sentence features that the frozen encoder gave earlier (`pool_text`), instead of `input_ids`.
+        boxes (`torch.FloatTensor` of shape `(batch_size, num_regions, 4)`, *optional*):
+            True boxes, (x0, y0, x1, y1) as fractions of the model's input.
+        box_mask (`torch.BoolTensor` of shape `(batch_size, num_regions)`, *optional*):
+            Which regions have a box; all by default.
+        image_labels (`torch.FloatTensor` of shape `(batch_size, num_texts)`, *optional*):
+            Is the text true of the image: 1, 0, or NaN for unknown.
+        region_labels (`torch.FloatTensor` of shape `(batch_size, num_regions, num_texts)`, *optional*):
+            Is the text true of the region: 1, 0, or NaN for unknown.
+        """
+        if pixel_values is None:
+            raise ValueError("You have to specify `pixel_values`; for texts alone use `get_text_features`.")
+        vision_outputs = self.vision_model(pixel_values, **kwargs)
+        num_regions = self.config.vision_config.num_anatomy_queries
+        first_patch = 1 + num_regions + self.config.vision_config.num_register_tokens
+        tokens = vision_outputs.last_hidden_state[:, 1 : 1 + num_regions]
+        patches = vision_outputs.last_hidden_state[:, first_patch:]
+        patch_size = self.config.vision_config.patch_size
+        grid = (pixel_values.shape[-2] // patch_size, pixel_values.shape[-1] // patch_size)
+
+        pred_boxes = self.box_head(tokens)
+        presence_logits = self.presence_head(tokens)[..., 0]
+        image_embeds = nn.functional.normalize(self.visual_projection(vision_outputs.pooler_output), dim=-1)
+        region_embeds = nn.functional.normalize(self.region_enrichment(tokens, patches, pred_boxes, grid), dim=-1)
+
+        text_outputs = text_embeds = logits_per_image = logits_per_text = logits_per_region = None
+        if text_features is None and input_ids is not None:
+            text_outputs = self._encode_text(input_ids, attention_mask, token_type_ids, **kwargs)
+            text_features = self.pool_text(text_outputs, attention_mask)
+        if text_features is not None:
+            text_embeds = self.text_projection(text_features.to(self.text_projection.weight.dtype))
+            text_embeds = nn.functional.normalize(text_embeds, dim=-1)
+            logits_per_image, logits_per_region = self.similarity(image_embeds, region_embeds, text_embeds)
+            logits_per_text = logits_per_image.t()
+
+        outputs = AnatomyVLMOutput(
+            logits_per_image=logits_per_image,
+            logits_per_text=logits_per_text,
+            logits_per_region=logits_per_region,
+            image_embeds=image_embeds,
+            region_embeds=region_embeds,
+            text_embeds=text_embeds,
+            pred_boxes=pred_boxes,
+            presence_logits=presence_logits,
+            logits=detection_logits(presence_logits),
+            text_model_output=text_outputs,
+            vision_model_output=vision_outputs,
+        )
+        if any(target is not None for target in (boxes, box_mask, image_labels, region_labels)):
+            losses = self.compute_losses(outputs, boxes, box_mask, image_labels, region_labels)
+            outputs.loss_dict = losses
+            outputs.loss = self.weigh_losses(losses)
+        return outputs
+
+    def similarity(
+        self, image_embeds: torch.Tensor, region_embeds: torch.Tensor, text_embeds: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Scaled and biased similarities of normalised embeddings: `(batch_size, num_texts)` of the images and
+        `(batch_size, num_regions, num_texts)` of the regions.
+        """
+        per_image = torch.matmul(image_embeds, text_embeds.t().to(image_embeds.dtype))
+        per_region = torch.matmul(region_embeds, text_embeds.t().to(region_embeds.dtype))
+        return (
+            per_image * self.logit_scale.exp() + self.logit_bias,
+            per_region * self.region_logit_scale.exp() + self.region_logit_bias,
+        )
+
+    def compute_losses(
+        self,
+        outputs: AnatomyVLMOutput,
+        boxes: torch.Tensor | None = None,
+        box_mask: torch.Tensor | None = None,
+        image_labels: torch.Tensor | None = None,
+        region_labels: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """The losses that the given targets allow, unweighted; targets as in `forward`, arithmetic in float32."""
+        losses = {}
+        if boxes is not None:
+            if box_mask is None:
+                box_mask = torch.ones(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
+            boxes, box_mask = boxes.float(), box_mask.bool()
+            pred_boxes, presence_logits = outputs.pred_boxes.float(), outputs.presence_logits.float()
+            if self.config.box_assignment == "hungarian":
+                weights = self.config.l1_loss_weight, self.config.giou_loss_weight
+                assigned = assign_boxes(pred_boxes, boxes, box_mask, *weights)
+                pred_boxes = pred_boxes.gather(1, assigned[..., None].expand(-1, -1, 4))
+                presence_logits = presence_logits.gather(1, assigned)
+            losses["l1"], losses["giou"] = box_losses(pred_boxes, boxes, box_mask)
+            losses["presence"] = binary_loss(presence_logits, box_mask.float())
+        if image_labels is not None:
+            losses["global"] = binary_loss(outputs.logits_per_image.float(), image_labels.float())
+        if region_labels is not None:
+            losses["fine"] = region_phrase_loss(outputs.logits_per_region, region_labels)
+        return losses
+
+    def weigh_losses(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Weighted sum of the losses of `compute_losses`: λ of the paper times the weights inside the box loss."""
+        config = self.config
+        weights = {
+            "l1": config.anatomy_loss_weight * config.l1_loss_weight,
+            "giou": config.anatomy_loss_weight * config.giou_loss_weight,
+            "presence": config.anatomy_loss_weight * config.presence_loss_weight,
+            "global": config.global_loss_weight,
+            "fine": config.fine_loss_weight,
+        }
+        return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+
+
+def detection_logits(presence_logits: torch.Tensor) -> torch.Tensor:
+    """
+    DETR's form `(batch_size, num_regions, num_regions + 1)` of `(batch_size, num_regions)` presence logits: the
+    softmax of row *i* is the presence of region *i*, and what is left goes to the last class.
+    """
+    num_regions = presence_logits.shape[1]
+    # -1e4 is within float16 and as good as -inf under a softmax.
+    impossible = presence_logits.new_full((num_regions, num_regions), -1e4).fill_diagonal_(0)
+    logits = impossible + torch.diag_embed(presence_logits)
+    return torch.cat((logits, torch.zeros_like(presence_logits)[..., None]), dim=-1)
+
+
+__all__ = ["AnatomyVLMModel", "AnatomyVLMOutput", "AnatomyVLMPreTrainedModel"]

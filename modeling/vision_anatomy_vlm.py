@@ -1,0 +1,279 @@
+# Copyright 2026 The Anatomy-VLM authors. Licensed under the Apache License, Version 2.0.
+"""PyTorch vision tower of Anatomy-VLM: a ViT with anatomy queries between [CLS] and the patches."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs, torch_int
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_anatomy_vlm import AnatomyVLMVisionConfig
+
+
+class AnatomyVLMStem(nn.Module):
+    """Convolutions with stride 2, each followed by a channel-wise norm, then patches of what is left."""
+
+    def __init__(self, config: AnatomyVLMVisionConfig):
+        super().__init__()
+        channels = [config.num_channels, *config.stem_channels]
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1) for before, after in pairwise(channels)
+        )
+        # One group is a layer norm over channels and positions: no batch statistics, so ranks and batches agree.
+        self.norms = nn.ModuleList(nn.GroupNorm(1, after, eps=config.layer_norm_eps) for after in channels[1:])
+        self.activation_fn = ACT2FN[config.hidden_act]
+        rest = config.patch_size // 2 ** len(config.stem_channels)
+        self.projection = nn.Conv2d(channels[-1], config.hidden_size, kernel_size=rest, stride=rest)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        return self.convolutions[0].weight
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        hidden_states = pixel_values
+        for convolution, norm in zip(self.convolutions, self.norms):
+            hidden_states = self.activation_fn(norm(convolution(hidden_states)))
+        return self.projection(hidden_states)
+
+
+class AnatomyVLMEmbeddings(nn.Module):
+    """[CLS], the anatomy queries, the registers and the patches with their positions, in that order."""
+
+    def __init__(self, config: AnatomyVLMVisionConfig):
+        super().__init__()
+        self.patch_size = config.patch_size
+        self.grid_size = config.image_size // config.patch_size
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        self.anatomy_queries = nn.Parameter(torch.zeros(1, config.num_anatomy_queries, config.hidden_size))
+        self.register_tokens = nn.Parameter(torch.zeros(1, config.num_register_tokens, config.hidden_size))
+        if config.stem_channels:
+            self.patch_embedding = AnatomyVLMStem(config)
+        else:
+            self.patch_embedding = nn.Conv2d(
+                config.num_channels, config.hidden_size, kernel_size=config.patch_size, stride=config.patch_size
+            )
+        self.position_embeddings = nn.Parameter(torch.zeros(1, self.grid_size**2, config.hidden_size))
+
+    def interpolate_positions(self, rows: int, columns: int) -> torch.Tensor:
+        """The position table resampled to `rows` x `columns` patches: `(1, rows * columns, hidden_size)`."""
+        if rows == self.grid_size and columns == self.grid_size:
+            return self.position_embeddings
+        table = self.position_embeddings.reshape(1, self.grid_size, self.grid_size, -1).permute(0, 3, 1, 2)
+        table = nn.functional.interpolate(
+            table.float(), size=(torch_int(rows), torch_int(columns)), mode="bicubic", align_corners=False
+        )
+        return table.to(self.position_embeddings.dtype).flatten(2).transpose(1, 2)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        batch_size = pixel_values.shape[0]
+        patches = self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype))
+        positions = self.interpolate_positions(*patches.shape[-2:])
+        prefix = torch.cat((self.cls_token, self.anatomy_queries, self.register_tokens), dim=1)
+        return torch.cat((prefix.expand(batch_size, -1, -1), patches.flatten(2).transpose(1, 2) + positions), dim=1)
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: Unpack[TransformersKwargs],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    attn_weights = torch.matmul(query, key.transpose(-1, -2)) * scaling
+    if attention_mask is not None:
+        attn_weights = attn_weights + attention_mask
+    attn_weights = nn.functional.softmax(attn_weights, dim=-1, dtype=torch.float32).to(query.dtype)
+    attn_weights = nn.functional.dropout(attn_weights, p=dropout, training=module.training)
+    attn_output = torch.matmul(attn_weights, value).transpose(1, 2).contiguous()
+    return attn_output, attn_weights
+
+
+class AnatomyVLMAttention(nn.Module):
+    """Self-attention of all tokens with all tokens."""
+
+    def __init__(self, config: AnatomyVLMVisionConfig):
+        super().__init__()
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.attention_dropout = config.attention_dropout
+        # The attention functions of Transformers take a module without this attribute to be causal.
+        self.is_causal = False
+
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        input_shape = hidden_states.shape[:-1]
+        hidden_shape = (*input_shape, -1, self.head_dim)
+        # (batch_size, num_heads, sequence_length, head_dim)
+        query_states = self.q_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+        key_states = self.k_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+        value_states = self.v_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+
+        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        attn_output, attn_weights = attention_interface(
+            self,
+            query_states,
+            key_states,
+            value_states,
+            None,
+            dropout=self.attention_dropout if self.training else 0.0,
+            scaling=self.scaling,
+            is_causal=self.is_causal,
+            **kwargs,
+        )
+        attn_output = attn_output.reshape(*input_shape, -1).contiguous()
+        return self.o_proj(attn_output), attn_weights
+
+
+class AnatomyVLMMLP(nn.Module):
+    def __init__(self, config: AnatomyVLMVisionConfig):
+        super().__init__()
+        self.activation_fn = ACT2FN[config.hidden_act]
+        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.fc2(self.activation_fn(self.fc1(hidden_states)))
+
+
+class AnatomyVLMLayerScale(nn.Module):
+    """A learnable factor per channel (Touvron et al., 2021)."""
+
+    def __init__(self, config: AnatomyVLMVisionConfig):
+        super().__init__()
+        self.initial_value = config.layerscale_value
+        self.weight = nn.Parameter(torch.full((config.hidden_size,), float(config.layerscale_value)))
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return hidden_states * self.weight
+
+
+class AnatomyVLMResidual(nn.Module):
+    """What is added to the residual stream: dropout, LayerScale where configured, stochastic depth."""
+
+    def __init__(self, config: AnatomyVLMVisionConfig, drop_path_rate: float):
+        super().__init__()
+        self.drop_path_rate = drop_path_rate
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.layer_scale = nn.Identity() if config.layerscale_value is None else AnatomyVLMLayerScale(config)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        hidden_states = self.layer_scale(self.dropout(hidden_states))
+        if self.training and self.drop_path_rate > 0:
+            kept = torch.rand(len(hidden_states), 1, 1, device=hidden_states.device) >= self.drop_path_rate
+            hidden_states = hidden_states * kept.to(hidden_states.dtype) / (1 - self.drop_path_rate)
+        return hidden_states
+
+
+class AnatomyVLMLayer(GradientCheckpointingLayer):
+    def __init__(self, config: AnatomyVLMVisionConfig, drop_path_rate: float = 0.0):
+        super().__init__()
+        self.layernorm_before = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attention = AnatomyVLMAttention(config)
+        self.attention_residual = AnatomyVLMResidual(config, drop_path_rate)
+        self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = AnatomyVLMMLP(config)
+        self.mlp_residual = AnatomyVLMResidual(config, drop_path_rate)
+
+    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+        attn_output, _ = self.attention(self.layernorm_before(hidden_states), **kwargs)
+        hidden_states = hidden_states + self.attention_residual(attn_output)
+        mlp_output = self.mlp(self.layernorm_after(hidden_states))
+        return hidden_states + self.mlp_residual(mlp_output)
+
+
+class AnatomyVLMVisionPreTrainedModel(PreTrainedModel):
+    """Initialisation and capabilities of the vision tower."""
+
+    config: AnatomyVLMVisionConfig
+    base_model_prefix = "vision_model"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["AnatomyVLMEmbeddings", "AnatomyVLMLayer"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+    _can_record_outputs = {"hidden_states": AnatomyVLMLayer, "attentions": AnatomyVLMAttention}
+    _input_embed_layer = "patch_embedding"
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        """Initialize the weights"""
+        super()._init_weights(module)
+        std = self.config.initializer_range
+        if isinstance(module, AnatomyVLMEmbeddings):
+            for parameter in (
+                module.cls_token,
+                module.anatomy_queries,
+                module.register_tokens,
+                module.position_embeddings,
+            ):
+                init.trunc_normal_(parameter, mean=0.0, std=std)
+        elif isinstance(module, AnatomyVLMLayerScale):
+            init.constant_(module.weight, module.initial_value)
+
+
+class AnatomyVLMVisionModel(AnatomyVLMVisionPreTrainedModel):
+    """
+    The vision tower: [CLS], anatomy queries, registers and patches attend to each other in every layer.
+
+    `last_hidden_state` is `(batch_size, 1 + num_anatomy_queries + num_register_tokens + num_patches, hidden_size)`,
+    `pooler_output` its [CLS] state. Any input size of at least one patch works; what does not fill a patch at the
+    right and bottom edge is not seen.
+    """
+
+    def __init__(self, config: AnatomyVLMVisionConfig):
+        super().__init__(config)
+        self.embeddings = AnatomyVLMEmbeddings(config)
+        steps = max(config.num_hidden_layers - 1, 1)
+        self.layers = nn.ModuleList(
+            AnatomyVLMLayer(config, config.drop_path_rate * index / steps) for index in range(config.num_hidden_layers)
+        )
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+        # Initialize weights and apply final processing
+        self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(
+        self, pixel_values: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
+    ) -> BaseModelOutputWithPooling:
+        r"""
+        pixel_values (`torch.FloatTensor` of shape `(batch_size, num_channels, height, width)`):
+            Images as the image processor returns them.
+        """
+        if pixel_values is None:
+            raise ValueError("You have to specify `pixel_values`: the vision tower reads images.")
+        hidden_states = self.embeddings(pixel_values)
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, **kwargs)
+        last_hidden_state = self.layernorm(hidden_states)
+        return BaseModelOutputWithPooling(last_hidden_state=last_hidden_state, pooler_output=last_hidden_state[:, 0])
+
+
+__all__ = ["AnatomyVLMVisionModel", "AnatomyVLMVisionPreTrainedModel"]

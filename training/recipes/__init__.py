@@ -1,0 +1,1 @@
+"""Recipes: training runs written as data."""
