@@ -95,7 +95,10 @@ class RegionBoxIoU(_NumpyMetric):
 
 
 class RegionBoxMeanAveragePrecision(_NumpyMetric):
-    """COCO mAP of one box per image and region: `{"map", "map_50", "map_micro"}`; needs `scores` (regions,) per image."""
+    """COCO mAP of one box per image and region: `{"map", "map_50", "map_micro"}`.
+
+    Takes what `RegionBoxIoU` takes and `scores`, (regions,) per image.
+    """
 
     fields = {**_BOXES, "scores": datasets.List(datasets.Value("float64"))}
 
@@ -108,7 +111,9 @@ class RegionBoxMeanAveragePrecision(_NumpyMetric):
 
 def _threshold(value: float | None, source: ThresholdSource | None) -> Threshold:
     if value is None:
-        raise MetricInputError("balanced accuracy and F1 need a threshold: compute(..., threshold=..., threshold_source=...)")
+        raise MetricInputError(
+            "balanced accuracy and F1 need a threshold: compute(..., threshold=..., threshold_source=...)"
+        )
     if source is None:
         raise ThresholdSourceError("a threshold without threshold_source= (fixed, validation or oracle) is refused")
     return Threshold(value, source)
