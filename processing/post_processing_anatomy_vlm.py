@@ -1,0 +1,98 @@
+"""From the outputs of Anatomy-VLM to boxes in pixels of the film; shared by both image processors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from transformers.image_processing_utils import get_size_dict
+
+from .letterbox_anatomy_vlm import boxes_to_image, center_to_corners, clip_boxes, fit_letterbox
+
+
+class AnatomyVLMPostProcessMixin:
+    """Needs the `size` and `do_pad` of an image processor: they say where the film lay on the canvas."""
+
+    def boxes_in_image(
+        self,
+        pred_boxes: torch.Tensor,
+        target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None = None,
+        size: dict[str, int] | int | None = None,
+    ) -> torch.Tensor:
+        """
+        Map predicted boxes from the letter-boxed canvas to the original images.
+
+        Args:
+            pred_boxes (`torch.Tensor` of shape `(batch, regions, 4)`):
+                Centre x, centre y, width, height, normalised by the canvas.
+            target_sizes (`torch.Tensor` of shape `(batch, 2)` or `list[tuple[int, int]]`, *optional*):
+                `(height, width)` of each original image. Without it boxes stay normalised by the canvas.
+            size (`dict` or `int`, *optional*):
+                The canvas, where the call that made the inputs gave another than the processor's own.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, regions, 4)`: x0, y0, x1, y1, in pixels where `target_sizes` are given,
+            cut at the edges of the image.
+
+        Raises `ValueError` where there are not as many `target_sizes` as images.
+        """
+        boxes = center_to_corners(pred_boxes.float())
+        if target_sizes is None:
+            return boxes.clamp(0, 1)
+        if len(target_sizes) != len(boxes):
+            raise ValueError(
+                f"`target_sizes` needs the (height, width) of each of the {len(boxes)} images; got {len(target_sizes)}"
+            )
+        canvas = get_size_dict(size) if size is not None else self.size
+        height, width = int(canvas["height"]), int(canvas["width"])
+        in_image = []
+        for image_boxes, (image_height, image_width) in zip(boxes, target_sizes):
+            image_size = int(image_height), int(image_width)
+            place = fit_letterbox(image_size, (height, width), keep_aspect=bool(self.do_pad))
+            pixels = image_boxes * image_boxes.new_tensor([width, height, width, height])
+            in_image.append(clip_boxes(boxes_to_image(pixels, place), image_size))
+        return torch.stack(in_image) if in_image else boxes
+
+    def post_process_object_detection(
+        self,
+        outputs: Any,
+        threshold: float = 0.5,
+        target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None = None,
+        size: dict[str, int] | int | None = None,
+    ) -> list[dict[str, torch.Tensor]]:
+        """
+        Convert the raw output of [`AnatomyVLMModel`] to `(x_min, y_min, x_max, y_max)` boxes of the regions in the film.
+
+        Args:
+            outputs ([`AnatomyVLMOutput`]):
+                Raw outputs of the model: `pred_boxes`, and `presence_logits` or `logits`.
+            threshold (`float`, *optional*, defaults to 0.5):
+                Probability of presence that a region must exceed to be kept.
+            target_sizes (`torch.Tensor` of shape `(batch, 2)` or `list[tuple[int, int]]`, *optional*):
+                `(height, width)` of each original image. Without it boxes stay normalised by the canvas.
+            size (`dict` or `int`, *optional*):
+                The canvas, where the call that made the inputs gave another than the processor's own.
+
+        Returns:
+            `list[dict]`: per image, `"scores"`, `"labels"` (index of the region) and `"boxes"`.
+        """
+        boxes = self.boxes_in_image(outputs.pred_boxes, target_sizes, size)
+        scores, labels = _presence(outputs)
+        return [
+            {"scores": score[score > threshold], "labels": label[score > threshold], "boxes": box[score > threshold]}
+            for score, label, box in zip(scores, labels, boxes)
+        ]
+
+
+def _presence(outputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probability and index of the region that each query has found, both of shape `(batch, regions)`."""
+    presence_logits = getattr(outputs, "presence_logits", None)
+    if presence_logits is None:
+        # The last class stands for "no region here".
+        scores, labels = outputs.logits.float().softmax(-1)[..., :-1].max(-1)
+        return scores, labels
+    scores = presence_logits.float().sigmoid()
+    return scores, torch.arange(scores.shape[-1], device=scores.device).expand_as(scores)
+
+
+__all__ = ["AnatomyVLMPostProcessMixin"]
