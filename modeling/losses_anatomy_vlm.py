@@ -7,6 +7,8 @@ processes and give the value and gradient of the one large batch.
 """
 
 import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional
 from torch import nn
 from transformers.utils import is_scipy_available
 
@@ -48,6 +50,23 @@ def generalized_box_iou(boxes1: torch.Tensor, boxes2: torch.Tensor) -> torch.Ten
     union = _area(boxes1) + _area(boxes2) - intersection
     tiny = torch.finfo(union.dtype).tiny
     return intersection / union.clamp(min=tiny) - (hull - union) / hull.clamp(min=tiny)
+
+
+def gather_across_ranks(tensor: torch.Tensor) -> torch.Tensor:
+    """
+    The tensors of every process, one after another along the first dimension, with gradients to each; all of one
+    shape. The same tensor where there is one process.
+
+    Every process then computes the loss of the whole batch. The gradients that DDP and FSDP average are those of
+    that one loss: each process's share arrives from all of them, which the average divides out again.
+    """
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return tensor
+    if not tensor.requires_grad:
+        shares = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+        dist.all_gather(shares, tensor.contiguous())
+        return torch.cat(shares)
+    return torch.cat(torch.distributed.nn.functional.all_gather(tensor.contiguous()))
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -160,6 +179,7 @@ __all__ = [
     "binary_loss",
     "box_losses",
     "cxcywh_to_xyxy",
+    "gather_across_ranks",
     "generalized_box_iou",
     "masked_mean",
     "region_phrase_loss",

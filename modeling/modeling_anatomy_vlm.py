@@ -13,7 +13,7 @@ from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
 
 from .configuration_anatomy_vlm import AnatomyVLMConfig
-from .losses_anatomy_vlm import assign_boxes, binary_loss, box_losses, region_phrase_loss
+from .losses_anatomy_vlm import assign_boxes, binary_loss, box_losses, gather_across_ranks, region_phrase_loss
 from .vision_anatomy_vlm import AnatomyVLMVisionModel, AnatomyVLMVisionPreTrainedModel
 
 
@@ -147,6 +147,9 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
 
     # The losses are means over what is known, not sums over a number of items that a trainer could count.
     accepts_loss_kwargs = False
+    # Set by a trainer whose processes each hold a part of the batch: the losses are then those of the whole batch.
+    # Every process must bring equally many images and the same texts.
+    gather_losses = False
 
     def __init__(self, config: AnatomyVLMConfig):
         super().__init__(config)
@@ -324,12 +327,16 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         region_labels: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """The losses that the given targets allow, unweighted; targets as in `forward`, arithmetic in float32."""
+
+        def whole(tensor: torch.Tensor) -> torch.Tensor:
+            return gather_across_ranks(tensor) if self.gather_losses else tensor
+
         losses = {}
         if boxes is not None:
             if box_mask is None:
                 box_mask = torch.ones(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
-            boxes, box_mask = boxes.float(), box_mask.bool()
-            pred_boxes, presence_logits = outputs.pred_boxes.float(), outputs.presence_logits.float()
+            boxes, box_mask = whole(boxes.float()), whole(box_mask.bool())
+            pred_boxes, presence_logits = whole(outputs.pred_boxes.float()), whole(outputs.presence_logits.float())
             if self.config.box_assignment == "hungarian":
                 weights = self.config.l1_loss_weight, self.config.giou_loss_weight
                 assigned = assign_boxes(pred_boxes, boxes, box_mask, *weights)
@@ -338,9 +345,9 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
             losses["l1"], losses["giou"] = box_losses(pred_boxes, boxes, box_mask)
             losses["presence"] = binary_loss(presence_logits, box_mask.float())
         if image_labels is not None:
-            losses["global"] = binary_loss(outputs.logits_per_image.float(), image_labels.float())
+            losses["global"] = binary_loss(whole(outputs.logits_per_image.float()), whole(image_labels.float()))
         if region_labels is not None:
-            losses["fine"] = region_phrase_loss(outputs.logits_per_region, region_labels)
+            losses["fine"] = region_phrase_loss(whole(outputs.logits_per_region.float()), whole(region_labels.float()))
         return losses
 
     def weigh_losses(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -1,0 +1,158 @@
+"""Anatomy-VLM under Transformers' common tests.
+
+Not collected with the other tests: the common tests are no part of the installed package, so a harness that lays them
+out as `hf_common` (from the source distribution of Transformers) runs this file by name.
+"""
+
+import copy
+import unittest
+
+import torch
+from hf_common.test_configuration_common import ConfigTester
+from hf_common.test_modeling_common import ModelTesterMixin
+
+from anatomy_vlm.modeling import AnatomyVLMConfig, AnatomyVLMModel, AnatomyVLMVisionConfig, AnatomyVLMVisionModel
+
+
+class AnatomyVLMVisionModelTester:
+    def __init__(self, parent, batch_size=3, image_size=16, patch_size=4, hidden_size=32, num_hidden_layers=2):
+        self.parent = parent
+        self.batch_size = batch_size
+        self.image_size = image_size
+        self.patch_size = patch_size
+        self.num_channels = 3
+        self.hidden_size = hidden_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = 4
+        self.intermediate_size = 37
+        self.num_anatomy_queries = 29
+        self.num_register_tokens = 2
+        self.is_training = False  # a tower has no loss
+        self.seq_length = 1 + self.num_anatomy_queries + self.num_register_tokens + (image_size // patch_size) ** 2
+
+    def get_config(self):
+        return AnatomyVLMVisionConfig(
+            image_size=self.image_size,
+            patch_size=self.patch_size,
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            intermediate_size=self.intermediate_size,
+            num_anatomy_queries=self.num_anatomy_queries,
+            num_register_tokens=self.num_register_tokens,
+            layerscale_value=0.5,
+        )
+
+    def prepare_config_and_inputs_for_common(self):
+        pixel_values = torch.rand(self.batch_size, self.num_channels, self.image_size, self.image_size)
+        return self.get_config(), {"pixel_values": pixel_values}
+
+
+class AnatomyVLMVisionModelTest(ModelTesterMixin, unittest.TestCase):
+    all_model_classes = (AnatomyVLMVisionModel,)
+    test_resize_embeddings = False
+    test_can_init_all_missing_weights_before_2023 = True
+
+    def setUp(self):
+        self.model_tester = AnatomyVLMVisionModelTester(self)
+        self.config_tester = ConfigTester(
+            self, config_class=AnatomyVLMVisionConfig, has_text_modality=False, hidden_size=36
+        )
+
+    def test_config(self):
+        self.config_tester.run_common_tests()
+
+    @unittest.skip(reason="a vision tower has no `inputs_embeds`")
+    def test_inputs_embeds(self):
+        pass
+
+    @unittest.skip(reason="a vision tower embeds patches with a convolution")
+    def test_model_get_set_embeddings(self):
+        pass
+
+
+class AnatomyVLMModelTester:
+    def __init__(self, parent, batch_size=3):
+        self.parent = parent
+        self.batch_size = batch_size
+        self.vision_model_tester = AnatomyVLMVisionModelTester(parent, batch_size)
+        self.seq_length = 7
+        self.is_training = True
+        self.text_config = {
+            "model_type": "bert",
+            "vocab_size": 99,
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 37,
+            "max_position_embeddings": 64,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+        }
+        self.num_hidden_layers = 2
+
+    def get_config(self):
+        return AnatomyVLMConfig(
+            vision_config=self.vision_model_tester.get_config().to_dict(),
+            text_config=self.text_config,
+            projection_dim=16,
+        )
+
+    def prepare_config_and_inputs_for_common(self):
+        _, inputs = self.vision_model_tester.prepare_config_and_inputs_for_common()
+        inputs["input_ids"] = torch.randint(1, self.text_config["vocab_size"], (self.batch_size, self.seq_length))
+        inputs["attention_mask"] = torch.ones(self.batch_size, self.seq_length, dtype=torch.long)
+        return self.get_config(), inputs
+
+    def prepare_for_class(self, inputs_dict, model_class, return_labels=False):
+        inputs_dict = copy.deepcopy(inputs_dict)
+        if return_labels:
+            num_texts, shape = len(inputs_dict["input_ids"]), (self.batch_size, 29)
+            seeded = {"generator": torch.Generator().manual_seed(0)}  # prepared twice, to be compared
+            corner = torch.rand(*shape, 2, **seeded) / 2
+            inputs_dict["boxes"] = torch.cat((corner, corner + 0.25), dim=-1)
+            inputs_dict["box_mask"] = torch.rand(*shape, **seeded) > 0.2
+            inputs_dict["image_labels"] = torch.randint(0, 2, (self.batch_size, num_texts), **seeded).float()
+            inputs_dict["region_labels"] = torch.randint(0, 2, (*shape, num_texts), **seeded).float()
+        return inputs_dict
+
+
+class AnatomyVLMModelTest(ModelTesterMixin, unittest.TestCase):
+    all_model_classes = (AnatomyVLMModel,)
+    additional_model_inputs = ["input_ids"]
+    test_all_params_have_gradient = False  # the text encoder is frozen
+    test_resize_embeddings = False
+    test_can_init_all_missing_weights_before_2023 = True
+    _is_composite = True
+
+    def setUp(self):
+        self.model_tester = AnatomyVLMModelTester(self)
+        self.config_tester = ConfigTester(
+            self, config_class=AnatomyVLMConfig, has_text_modality=False, common_properties=["projection_dim"]
+        )
+
+    def test_config(self):
+        self.config_tester.run_common_tests()
+
+    def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
+        return self.model_tester.prepare_for_class(inputs_dict, model_class, return_labels)
+
+    @unittest.skip(reason="hidden states are tested on the towers")
+    def test_hidden_states_output(self):
+        pass
+
+    @unittest.skip(reason="hidden states are tested on the towers")
+    def test_can_capture_specific_layers_hidden_states(self):
+        pass
+
+    @unittest.skip(reason="hidden states are tested on the towers")
+    def test_retain_grad_hidden_states_attentions(self):
+        pass
+
+    @unittest.skip(reason="attentions are tested on the towers")
+    def test_attention_outputs(self):
+        pass
+
+    @unittest.skip(reason="the model takes `input_ids`, not `inputs_embeds`")
+    def test_inputs_embeds(self):
+        pass

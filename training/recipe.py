@@ -1,0 +1,198 @@
+"""Recipes: a training run as data, read from YAML and checked key by key."""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+LOSSES = ("anatomy", "global", "fine")
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be run; the message names the file and the key, and the cure."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEncoder:
+    """
+    The frozen text encoder: exactly one of `name`, `package` and `scratch`.
+
+    Args:
+        name: A Hub id or local folder for `AutoModel` and `AutoTokenizer`.
+        package: An installed Python package that carries a Transformers model in its folder `model`.
+        scratch: Fields of a `BertConfig` to initialise at random, with a tokenizer of the words of the phrases.
+        revision: Revision of `name` on the Hub.
+        pooling: How token states become a sentence: "cls", "mean" or "pooler".
+    """
+
+    name: str | None = None
+    package: str | None = None
+    scratch: dict[str, Any] | None = None
+    revision: str | None = None
+    pooling: str = "cls"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecipe:
+    """
+    Args:
+        text: The frozen text encoder.
+        vision: Fields of `AnatomyVLMVisionConfig`.
+        config: Further fields of `AnatomyVLMConfig`, such as `projection_dim` or `region_pooling`.
+        pretrained: An Anatomy-VLM checkpoint (folder or Hub id) to start from instead of random weights.
+    """
+
+    text: TextEncoder
+    vision: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    pretrained: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecipe:
+    """
+    Args:
+        loader: Name of a loader, see `anatomy_vlm.training.loaders`.
+        arguments: Arguments of the loader.
+        train, validation, test: Names of the splits.
+    """
+
+    loader: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    train: str = "train"
+    validation: str = "validation"
+    test: str = "test"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecipe:
+    """
+    Args:
+        name: Name of the stage, and of its folder.
+        losses: Which of "anatomy", "global" and "fine" this stage trains (paper section 1.5).
+        freeze: Prefixes of parameter names that this stage keeps fixed, on top of the text encoder.
+        training: Fields of `TrainingArguments`, over those of the recipe.
+        image_size: Side of the input in pixels, if not the model's.
+    """
+
+    name: str
+    losses: list[str]
+    freeze: list[str] = field(default_factory=list)
+    training: dict[str, Any] = field(default_factory=dict)
+    image_size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """
+    Args:
+        name: Name of the run.
+        model, data: What is trained on what.
+        stages: One after another, each starting from the last one's weights.
+        description: What the recipe is for.
+        seed: Seed of everything random.
+        training: Fields of `TrainingArguments` for every stage.
+        augmentation: Fields of `anatomy_vlm.training.augmentation.Augmentation`.
+        labels: Options of `anatomy_vlm.training.batches.LabelOptions`.
+        evaluation: Arguments of `anatomy_vlm.training.evaluation.evaluate_model`; no evaluation when null.
+    """
+
+    name: str
+    model: ModelRecipe
+    data: DataRecipe
+    stages: list[StageRecipe]
+    description: str = ""
+    seed: int = 0
+    training: dict[str, Any] = field(default_factory=dict)
+    augmentation: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, Any] = field(default_factory=dict)
+    evaluation: dict[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as nested built-in types."""
+        return dataclasses.asdict(self)
+
+
+def suggestion(name: str, known: list[str] | tuple[str, ...]) -> str:
+    """The end of an error message about an unknown `name`: a likely spelling, or all that is known."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
+
+
+def check_keys(values: Any, cls: type, where: str) -> dict[str, Any]:
+    """`values` as a mapping with the fields of the dataclass `cls`: none unknown, none missing."""
+    if not isinstance(values, dict):
+        raise RecipeError(f"{where}: expected a mapping, found {type(values).__name__}")
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    for key in values:
+        if key not in known:
+            raise RecipeError(f"{where}: unknown key '{key}'; {suggestion(str(key), tuple(known))}")
+    for name, f in known.items():
+        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise RecipeError(f"{where}: the key '{name}' is missing")
+    return values
+
+
+def _stage(values: Any, where: str) -> StageRecipe:
+    stage = StageRecipe(**check_keys(values, StageRecipe, where))
+    if not stage.losses:
+        raise RecipeError(f"{where}: 'losses' is empty; choose from {', '.join(LOSSES)}")
+    for loss in stage.losses:
+        if loss not in LOSSES:
+            raise RecipeError(f"{where}: unknown loss '{loss}'; {suggestion(str(loss), LOSSES)}")
+    return stage
+
+
+def parse_recipe(values: Any, where: str = "recipe") -> Recipe:
+    """A `Recipe` of nested built-in types; `where` names the source in errors."""
+    values = dict(check_keys(values, Recipe, where))
+    model = dict(check_keys(values["model"], ModelRecipe, f"{where}: model"))
+    model["text"] = TextEncoder(**check_keys(model["text"], TextEncoder, f"{where}: model.text"))
+    sources = [key for key in ("name", "package", "scratch") if getattr(model["text"], key) is not None]
+    if len(sources) != 1:
+        raise RecipeError(f"{where}: model.text needs exactly one of name, package and scratch, found {sources or 'none'}")
+    values["model"] = ModelRecipe(**model)
+    values["data"] = DataRecipe(**check_keys(values["data"], DataRecipe, f"{where}: data"))
+    if not isinstance(values["stages"], list) or not values["stages"]:
+        raise RecipeError(f"{where}: 'stages' must be a list of at least one stage")
+    values["stages"] = [_stage(stage, f"{where}: stages[{i}]") for i, stage in enumerate(values["stages"])]
+    names = [stage.name for stage in values["stages"]]
+    if len(set(names)) != len(names):
+        raise RecipeError(f"{where}: two stages have the same name: {names}")
+    return Recipe(**values)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that the package ships."""
+    return sorted(
+        path.name.removesuffix(".yaml")
+        for path in files("anatomy_vlm.training.recipes").iterdir()
+        if path.name.endswith(".yaml")
+    )
+
+
+def load_recipe(source: str | Path) -> Recipe:
+    """
+    Read a recipe from a YAML file, or by the name of one that the package ships.
+
+    Raises:
+        RecipeError: if there is no such recipe, the YAML is broken, or a key is unknown or missing.
+    """
+    path = Path(source)
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+    elif str(source) in recipe_names():
+        text = files("anatomy_vlm.training.recipes").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
+    else:
+        raise RecipeError(f"{source}: no such recipe file; the package ships {', '.join(recipe_names())}")
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
+    return parse_recipe(values, str(source))
