@@ -1,0 +1,40 @@
+"""The vocabulary: anatomical regions and findings as tables, and what is said about them."""
+
+from .findings import (
+    ADVERBS,
+    ATTRIBUTE_KINDS,
+    FINDING_NAMES,
+    FINDINGS,
+    SEVERITIES,
+    TECHNICAL_ASSESSMENTS,
+    Finding,
+    Noun,
+    get_finding,
+    more_general_findings,
+)
+from .laterality import mirror_text
+from .regions import ADDITIONAL_REGIONS, REGION_NAMES, REGIONS, Region, containing_regions, expand_regions, get_region
+from .tables import VocabularyError
+
+
+__all__ = [
+    "ADDITIONAL_REGIONS",
+    "ADVERBS",
+    "ATTRIBUTE_KINDS",
+    "FINDINGS",
+    "FINDING_NAMES",
+    "REGIONS",
+    "REGION_NAMES",
+    "SEVERITIES",
+    "TECHNICAL_ASSESSMENTS",
+    "Finding",
+    "Noun",
+    "Region",
+    "VocabularyError",
+    "containing_regions",
+    "expand_regions",
+    "get_finding",
+    "get_region",
+    "mirror_text",
+    "more_general_findings",
+]
