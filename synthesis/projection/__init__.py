@@ -1,0 +1,20 @@
+"""Exact and fast projection of volumes and label maps onto a film."""
+
+from anatomy_vlm.synthesis.projection.attenuation import Attenuation
+from anatomy_vlm.synthesis.projection.geometry import Geometry
+from anatomy_vlm.synthesis.projection.image import KeyPlanes, project_volume
+from anatomy_vlm.synthesis.projection.labels import LabelProjection, LabelRuns, box_of_mask, project_labels
+from anatomy_vlm.synthesis.projection.placement import voxel_to_world
+
+
+__all__ = [
+    "Attenuation",
+    "Geometry",
+    "KeyPlanes",
+    "LabelProjection",
+    "LabelRuns",
+    "box_of_mask",
+    "project_labels",
+    "project_volume",
+    "voxel_to_world",
+]
