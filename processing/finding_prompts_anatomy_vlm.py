@@ -28,7 +28,7 @@ class AnatomyVLMFindingScores:
 
 def check_finding_prompts(prompts: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, dict[str, list[str]]]:
     """
-    Return the prompts as plain lists. Raises `ValueError` for a finding without a positive prompt or with unknown keys.
+    The prompts as plain lists. Raises `ValueError` for a finding without a positive prompt or with unknown keys.
 
     >>> check_finding_prompts({"pneumothorax": {"positive": ["a pneumothorax"]}})
     {'pneumothorax': {'positive': ['a pneumothorax'], 'negative': []}}

@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torchvision.transforms.v2 import functional as tvF
-
 from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_transforms import group_images_by_shape, reorder_images
@@ -19,7 +18,7 @@ from .post_processing_anatomy_vlm import AnatomyVLMPostProcessMixin
 
 class AnatomyVLMImageProcessor(AnatomyVLMPostProcessMixin, AnatomyVLMImageOptionsMixin, TorchvisionBackend):
     """
-    Turns radiographs into `pixel_values` of shape `(batch, 3, height, width)` with torchvision, batched and on `device`.
+    Turns radiographs into `pixel_values` of shape `(batch, 3, height, width)` with torchvision, in batches.
 
     Films of 12 to 16 bits and float arrays are windowed to 8 bits, letter-boxed to `size`, rescaled and normalised.
     Gives the numbers of [`AnatomyVLMImageProcessorPil`] to one gray level.

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-
 from transformers.image_processing_backends import PilBackend
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import ChannelDimension, SizeDict

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-
 from transformers.image_utils import ChannelDimension, infer_channel_dimension_format
 
 
@@ -44,7 +43,7 @@ def window_to_uint8(
     is_float = np.issubdtype(pixels.dtype, np.floating)
     if is_float and not np.isfinite(pixels).all():
         raise ValueError(
-            "the image holds NaN or infinite pixels; replace them (for example with numpy.nan_to_num) before reading it"
+            "the image holds NaN or infinite pixels; replace them (for example with numpy.nan_to_num) and try again"
         )
     counted = pixels if valid is None or not valid.any() else pixels[valid]
     if counted.size == 0:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-
 from transformers.image_processing_utils import get_size_dict
 
 from .letterbox_anatomy_vlm import boxes_to_image, center_to_corners, clip_boxes, fit_letterbox
@@ -61,7 +60,7 @@ class AnatomyVLMPostProcessMixin:
         size: dict[str, int] | int | None = None,
     ) -> list[dict[str, torch.Tensor]]:
         """
-        Convert the raw output of [`AnatomyVLMModel`] to `(x_min, y_min, x_max, y_max)` boxes of the regions in the film.
+        Convert the raw output of [`AnatomyVLMModel`] to `(x_min, y_min, x_max, y_max)` boxes of regions in the film.
 
         Args:
             outputs ([`AnatomyVLMOutput`]):

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-
 from transformers import ProcessorMixin
 
 from .finding_prompts_anatomy_vlm import (
@@ -93,8 +92,8 @@ class AnatomyVLMProcessor(ProcessorMixin):
                 The canvas, where the call that made the inputs gave another than the processor's own.
 
         Returns:
-            `list[list[dict]]`: per image and region `"name"`, `"label"` (index of the region), `"score"` (probability of
-            presence), `"box"` (x0, y0, x1, y1 in pixels; left is the image's, so the patient's right lung has the
+            `list[list[dict]]`: per image and region `"name"`, `"label"` (index of the region), `"score"` (probability
+            of presence), `"box"` (x0, y0, x1, y1 in pixels; left is the image's, so the patient's right lung has the
             smaller x), and `"findings"`, a list of `{"name", "score"}` in the order of the prompts, empty where the
             outputs hold no `logits_per_region` or the processor no prompts.
         """

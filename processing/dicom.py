@@ -1,0 +1,131 @@
+"""Read a DICOM radiograph: decode, apply its grayscale pipeline, and lay it out as a radiologist hangs it."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anatomy_vlm.processing.dicom_display import render
+from anatomy_vlm.processing.dicom_orientation import hang, pixel_spacing, view_position
+from anatomy_vlm.processing.picture_file import check_size
+from anatomy_vlm.processing.radiograph import ImageReadError, RadiographImage
+
+
+_EXTRA = 'pip install "anatomy-vlm[dicom]"'
+_PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
+
+def read_dicom(path: Path, max_pixels: int, max_side: int) -> RadiographImage:
+    """
+    Read a single-frame DICOM file (PS3.10), with or without preamble, in any transfer syntax that pydicom's plugins
+    decode. Nothing of the patient is kept: the metadata holds only coded, technical attributes.
+
+    Raises [`ImageReadError`] for what is not DICOM, has no or several frames, is damaged, or needs a missing codec.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns of every value that breaks its VR; none of it concerns pixels
+        data_set = _load(path)
+        _check_frames(path, data_set)
+        check_size(path, int(data_set.Rows), int(data_set.Columns), max_pixels, max_side)
+        stored = _decode(path, data_set)
+        metadata = _describe(data_set)
+        try:
+            pixels = render(stored, data_set, metadata)
+            pixels, transposed = hang(pixels, data_set, metadata)
+        except Exception as error:
+            raise ImageReadError(
+                path, f"its grayscale or orientation attributes cannot be applied ({error}); export the film again"
+            ) from error
+        spacing = pixel_spacing(data_set)
+    if spacing is not None and transposed:
+        spacing = spacing[1], spacing[0]
+    return RadiographImage(
+        pixels=np.ascontiguousarray(pixels), view=view_position(data_set), metadata=metadata, pixel_spacing=spacing
+    )
+
+
+def _load(path: Path) -> Any:
+    try:
+        import pydicom
+    except ImportError:
+        raise ImageReadError(path, f"reading DICOM needs pydicom; {_EXTRA}") from None
+    try:
+        data_set = pydicom.dcmread(path, force=True)
+        # Elements are parsed when they are asked for: ask here, where a damaged header is expected.
+        is_image = all(data_set.get(keyword) for keyword in ("Rows", "Columns"))
+        is_data_set = is_image or "SOPClassUID" in data_set or "MediaStorageSOPClassUID" in data_set.file_meta
+    except Exception as error:
+        raise ImageReadError(path, f"not a readable DICOM file ({error}); copy it again from its source") from error
+    if not is_data_set:
+        raise ImageReadError(path, "not a DICOM file, nor a PNG, JPEG, TIFF or BMP; check what it holds")
+    if not is_image or not any(keyword in data_set for keyword in _PIXEL_KEYWORDS):
+        raise ImageReadError(path, "DICOM without pixels (a report, a presentation state?); give the image object")
+    if "TransferSyntaxUID" not in data_set.file_meta:
+        data_set.file_meta.TransferSyntaxUID = _assumed_transfer_syntax(path, data_set)
+    return data_set
+
+
+def _assumed_transfer_syntax(path: Path, data_set: Any) -> str:
+    """A file without meta header is uncompressed; how its elements parsed tells its encoding (PS3.5 section 10)."""
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    if "PixelData" in data_set and data_set["PixelData"].is_undefined_length:
+        raise ImageReadError(path, "compressed DICOM without a transfer syntax in its header; export the film again")
+    implicit, little_endian = data_set.original_encoding
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
+
+
+def _check_frames(path: Path, data_set: Any) -> None:
+    frames = int(data_set.get("NumberOfFrames") or 1)
+    if frames > 1:
+        raise ImageReadError(path, f"multi-frame DICOM ({frames} frames), not one radiograph; export one frame")
+
+
+def _decode(path: Path, data_set: Any) -> np.ndarray:
+    """Stored values `(rows, columns)`, or `(rows, columns, 3)` in RGB."""
+    from pydicom.pixels import get_decoder
+    from pydicom.pixels.processing import apply_color_lut
+
+    syntax = data_set.file_meta.TransferSyntaxUID
+    if syntax.is_compressed and not syntax.is_deflated:
+        try:
+            available = get_decoder(syntax).is_available
+        except NotImplementedError:
+            raise ImageReadError(
+                path, f"transfer syntax {syntax.name} is not supported; export it uncompressed"
+            ) from None
+        if not available:
+            raise ImageReadError(path, f"no decoder for {syntax.name} is installed; {_EXTRA}")
+    try:
+        stored = data_set.pixel_array
+        if data_set.get("PhotometricInterpretation") == "PALETTE COLOR":
+            stored = apply_color_lut(stored, data_set)
+    except Exception as error:
+        raise ImageReadError(path, f"damaged pixel data ({error}); copy it again from its source") from error
+    if stored.ndim not in (2, 3) or stored.shape[:2] != (data_set.Rows, data_set.Columns):
+        raise ImageReadError(path, f"pixel data of shape {stored.shape} is not one radiograph; export one frame")
+    return stored
+
+
+def _describe(data_set: Any) -> dict[str, Any]:
+    return {
+        "format": "DICOM",
+        "modality": _code(data_set.get("Modality")),
+        "body_part": _code(data_set.get("BodyPartExamined")),
+        "photometric_interpretation": _code(data_set.get("PhotometricInterpretation")),
+        "transfer_syntax": data_set.file_meta.TransferSyntaxUID.name,
+        "bits_stored": int(data_set.get("BitsStored") or data_set.get("BitsAllocated") or 0),
+        "notes": [],
+    }
+
+
+def _code(value: Any) -> str:
+    """A value only if it is a Code String (PS3.5 section 6.2): free text may hold anything, also a name."""
+    text = str(value or "").strip().upper()
+    return text if re.fullmatch(r"[A-Z0-9_ ]{1,16}", text) else ""
