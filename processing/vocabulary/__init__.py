@@ -1,5 +1,6 @@
 """The vocabulary: anatomical regions and findings as tables, and what is said about them."""
 
+from .dataset_labels import dataset_label_names, map_dataset_labels
 from .findings import (
     ADVERBS,
     ATTRIBUTE_KINDS,
@@ -32,9 +33,11 @@ __all__ = [
     "Region",
     "VocabularyError",
     "containing_regions",
+    "dataset_label_names",
     "expand_regions",
     "get_finding",
     "get_region",
+    "map_dataset_labels",
     "mirror_text",
     "more_general_findings",
 ]

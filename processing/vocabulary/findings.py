@@ -1,4 +1,4 @@
-"""The findings: tables read from `findings.yaml` and `finding_descriptions.yaml`."""
+"""The findings: tables read from the YAML files beside it."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,7 +71,7 @@ class Finding:
     source: str
 
 
-_TABLE = load_table("findings.yaml")
+_TABLE = load_table("findings.yaml") | load_table("devices.yaml") | load_table("technical_assessments.yaml")
 _DESCRIPTIONS: dict[str, dict[str, str]] = load_table("finding_descriptions.yaml")
 _SCALES: dict[str, dict[str, list[str]]] = _TABLE["scales"]
 ADVERBS: dict[str, str] = _TABLE["adverbs"]
