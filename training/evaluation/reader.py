@@ -1,0 +1,127 @@
+"""A model and its processor as one function from pictures to numbers, with every text embedded once."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from anatomy_vlm.training.evaluation.arrays import FloatArray
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What a model says about b images, R regions, F findings and T texts.
+
+    Attributes:
+        boxes: (b, R, 4), x0 y0 x1 y1 in pixels of each original image.
+        presence: (b, R), probability that the region is in the picture.
+        image_scores: (b, F) in [0, 1].
+        region_scores: (b, R, F) in [0, 1].
+        text_image_scores: (b, T) in [0, 1], of free texts.
+        text_region_scores: (b, R, T) in [0, 1], of free texts.
+        sizes: (b, 2), height and width of the original images.
+    """
+
+    boxes: FloatArray
+    presence: FloatArray
+    image_scores: FloatArray
+    region_scores: FloatArray
+    text_image_scores: FloatArray
+    text_region_scores: FloatArray
+    sizes: np.ndarray
+
+    @property
+    def relative_boxes(self) -> FloatArray:
+        """(b, R, 4), boxes as fractions of the original images."""
+        height, width = self.sizes[:, :1, None], self.sizes[:, 1:, None]
+        return self.boxes / np.concatenate([width, height, width, height], axis=-1)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Readings"]) -> "Readings":
+        """Join batches."""
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.__annotations__})
+
+
+class Reader:
+    """Reads images with a model; the texts are embedded when it is made, not with every batch.
+
+    Args:
+        model: an `AnatomyVLMModel`; it is moved to `device` and put in eval mode.
+        processor: its `AnatomyVLMProcessor`, with finding prompts.
+        texts: free texts to score besides the findings.
+        device: of PyTorch; None takes CUDA where there is one.
+        bf16: run the vision tower under bfloat16 autocast; heads and scores stay in float32.
+
+    Raises:
+        ValueError: the processor has no finding prompts.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        *,
+        texts: Sequence[str] = (),
+        device: str | torch.device | None = None,
+        bf16: bool = False,
+    ) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = model.to(self.device).eval()
+        self.processor = processor
+        self.bf16 = bf16
+        self._prompt_embeds = self._embed(processor.prompt_texts())
+        self._text_embeds = self._embed(list(texts))
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        return tuple(self.processor.finding_prompts)
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        labels = self.model.config.id2label
+        return tuple(labels[index] for index in range(len(labels)))
+
+    @torch.inference_mode()
+    def read(self, images: Sequence[Image.Image]) -> Readings:
+        """Read a batch of pictures of any size."""
+        inputs = self.processor.image_processor(images=list(images), return_tensors="pt")
+        sizes = [(image.height, image.width) for image in images]
+        autocast = torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
+        with autocast:
+            outputs = self.model(pixel_values=inputs["pixel_values"].to(self.device))
+        boxes = self.processor.image_processor.boxes_in_image(outputs.pred_boxes, sizes)
+        findings = self.processor.score_findings(self._logits(outputs, self._prompt_embeds))
+        texts = self._logits(outputs, self._text_embeds)
+        return Readings(
+            boxes=_numpy(boxes),
+            presence=_numpy(outputs.presence_logits.float().sigmoid()),
+            image_scores=_numpy(findings.image_scores),
+            region_scores=_numpy(findings.region_scores),
+            text_image_scores=_numpy(texts.logits_per_image.sigmoid()),
+            text_region_scores=_numpy(texts.logits_per_region.sigmoid()),
+            sizes=np.asarray(sizes),
+        )
+
+    @torch.inference_mode()
+    def _embed(self, texts: list[str]) -> torch.Tensor:
+        if not texts:
+            return torch.zeros(0, self.model.config.projection_dim, device=self.device)
+        tokens = self.processor.tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(self.device)
+        embeds = self.model.get_text_features(**tokens).pooler_output
+        return nn.functional.normalize(embeds.float(), dim=-1)
+
+    def _logits(self, outputs: Any, text_embeds: torch.Tensor) -> SimpleNamespace:
+        per_image, per_region = self.model.similarity(
+            outputs.image_embeds.float(), outputs.region_embeds.float(), text_embeds
+        )
+        return SimpleNamespace(logits_per_image=per_image, logits_per_region=per_region)
+
+
+def _numpy(tensor: torch.Tensor) -> FloatArray:
+    return tensor.double().cpu().numpy()
