@@ -71,7 +71,8 @@ class Finding:
     source: str
 
 
-_TABLE = load_table("findings.yaml") | load_table("devices.yaml") | load_table("technical_assessments.yaml")
+_FILES = ("findings.yaml", "diseases.yaml", "devices.yaml", "technical_assessments.yaml")
+_TABLE: dict[str, Any] = {section: entries for name in _FILES for section, entries in load_table(name).items()}
 _DESCRIPTIONS: dict[str, dict[str, str]] = load_table("finding_descriptions.yaml")
 _SCALES: dict[str, dict[str, list[str]]] = _TABLE["scales"]
 ADVERBS: dict[str, str] = _TABLE["adverbs"]
