@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from .facts import FactTable, default_hierarchy, example_facts
 from .statements import Statement
 from .vocabulary import FINDING_NAMES, REGIONS, get_region, mirror_text
 
@@ -14,13 +15,23 @@ if TYPE_CHECKING:
     import datasets
 
 
+__all__ = [
+    "VIEWS",
+    "Example",
+    "ExampleError",
+    "FactTable",
+    "example_facts",
+    "features",
+    "flip_example",
+    "validate_example",
+]
+
 Example = dict[str, Any]
 
 VIEWS: tuple[str, ...] = ("PA", "AP", "LATERAL", "")
 _TEXT_KEYS = ("report", "patient_id", "study_id", "image_id", "view", "source")
 _FINDING_KEYS = ("region", "finding", "polarity", "severity", "phrase")
 _KEYS = ("image", "boxes", "box_mask", "region_findings", "labels", *_TEXT_KEYS)
-_MIRROR_SLOTS = np.array([get_region(region.mirror).index for region in REGIONS])
 
 
 class ExampleError(ValueError):
@@ -89,7 +100,7 @@ def _validate_region_findings(example: Mapping[str, Any], name: str) -> None:
         if wrong:
             raise ExampleError(f"{place}: {wrong[0]} is {entry[wrong[0]]!r}, expected text ('' for none)")
         try:
-            entry_statement(entry)
+            Statement.from_entry(entry)
         except ValueError as error:
             raise ExampleError(f"{place}: {error}") from None
 
@@ -130,11 +141,6 @@ def validate_example(example: Mapping[str, Any]) -> None:
         )
 
 
-def entry_statement(entry: Mapping[str, str]) -> Statement:
-    """The claim of one `region_findings` entry."""
-    return Statement(entry["finding"], entry["polarity"], entry["region"] or None, entry["severity"] or None)
-
-
 def _mirror_entry(entry: Mapping[str, str]) -> dict[str, str]:
     region = get_region(entry["region"]).mirror if entry["region"] else ""
     return {**entry, "region": region, "phrase": mirror_text(entry["phrase"])}
@@ -147,12 +153,13 @@ def flip_example(example: Mapping[str, Any]) -> Example:
     findings and the report, so that every statement stays true of the mirrored image. Twice is the identity (the
     coordinates of boxes to 1e-7).
     """
-    boxes = np.asarray(example["boxes"], dtype=np.float32)[_MIRROR_SLOTS]
+    slots = default_hierarchy().mirror
+    boxes = np.asarray(example["boxes"], dtype=np.float32)[slots]
     flipped = {
         **example,
         "image": example["image"].transpose(Image.Transpose.FLIP_LEFT_RIGHT),
         "boxes": np.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], axis=1),
-        "box_mask": np.asarray(example["box_mask"], dtype=bool)[_MIRROR_SLOTS],
+        "box_mask": np.asarray(example["box_mask"], dtype=bool)[slots],
         "region_findings": [_mirror_entry(entry) for entry in example["region_findings"]],
         "report": mirror_text(example["report"]),
     }

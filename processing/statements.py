@@ -1,6 +1,6 @@
 """Statements about an image and the sentences that say them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -49,6 +49,11 @@ class Statement:
             raise StatementError(f"severity {self.severity!r} of {self.finding!r} is not one of {SEVERITIES} or None")
         if self.severity is not None and self.polarity == "absent":
             raise StatementError(f"an absent finding has no severity: {self.finding!r}, {self.severity!r}")
+
+    @classmethod
+    def from_entry(cls, entry: Mapping[str, str]) -> "Statement":
+        """The claim of an entry of the schema's `region_findings`, where "" stands for no region or severity."""
+        return cls(entry["finding"], entry["polarity"], entry["region"] or None, entry["severity"] or None)  # type: ignore[arg-type]
 
 
 def mirror_statement(statement: Statement) -> Statement:
@@ -165,3 +170,19 @@ def render_sentence(statement: Statement, style: int = 0) -> str:
     """As `render_statement`, but only full sentences, as a report needs them."""
     texts = statement_texts(statement)
     return texts[1 + style % (len(texts) - 1)]
+
+
+def render_attributes(statement: Statement) -> str:
+    """A present finding with what it looks like: shape, density and border.
+
+    Raises:
+        StatementError: the finding is not present.
+
+    Examples:
+        >>> render_attributes(Statement("scoliosis"))
+        'scoliosis: sideways curve of the spine, normal bone, rotated vertebrae'
+    """
+    if statement.polarity != "present":
+        raise StatementError(f"only a present finding has visual attributes: {statement}")
+    attributes = get_finding(statement.finding).attributes
+    return f"{render_statement(statement)}: {', '.join(attributes[kind] for kind in ('shape', 'density', 'border'))}"
