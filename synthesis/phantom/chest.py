@@ -1,0 +1,81 @@
+"""From parameters to the arrays that the compiled kernels read."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .fields import SCALARS
+from .parameters import BodyParameters, PlacedFinding, PoseParameters
+from .profiles import build_profiles
+
+
+NOISE_SIDE = 24
+
+
+@dataclass(frozen=True)
+class Chest:
+    """A posed chest: profile table, scalar record, consolidation blobs (n, 11), noise lattice."""
+
+    table: np.ndarray
+    scalars: np.void
+    blobs: np.ndarray
+    noise: np.ndarray
+
+
+def build_chest(
+    body: BodyParameters, pose: PoseParameters, findings: tuple[PlacedFinding, ...] = (), *, study_seed: int = 0
+) -> Chest:
+    """Arrays for one study."""
+    values = _anatomy(body, pose)
+    blobs: list[list[float]] = []
+    for finding in findings:
+        numbers = finding.values
+        # A mirrored situs is drawn as a mirrored body, so the patient's side changes its name inside the canonical frame.
+        side = finding.side
+        if body.situs_inversus:
+            side = {"left": "right", "right": "left"}.get(side, side)
+        key = "r" if side == "right" else "l"
+        if finding.name == "pleural effusion":
+            for kind, number in (("layer_", "layer"), ("fluid_", "level")):
+                if number in numbers:
+                    values[kind + key] = numbers[number]
+        elif finding.name == "pneumothorax":
+            values["gap_" + key] = numbers["gap"]
+            values["gap_base"] = numbers["base"]
+        elif finding.name == "pulmonary edema/hazy opacity":
+            values["edema"] = numbers["amount"]
+        count = int(numbers.get("blobs", 0))
+        for index in range(count):
+            row = [numbers[f"{axis}{index}"] for axis in ("x", "y", "z", "a", "b", "c")]
+            row += [numbers["density"], numbers["noise"], numbers["sharpness"], numbers["z_low"], numbers["z_high"]]
+            blobs.append(row)
+    scalars = np.zeros((), SCALARS)
+    for name, value in values.items():
+        scalars[name] = value
+    noise = np.random.default_rng(study_seed).standard_normal((NOISE_SIDE,) * 3).astype(np.float32)
+    return Chest(
+        table=build_profiles(body, pose),
+        scalars=scalars[()],
+        blobs=np.array(blobs, float).reshape(-1, 11),
+        noise=noise,
+    )
+
+
+def _anatomy(body: BodyParameters, pose: PoseParameters) -> dict[str, float]:
+    tilt = np.radians(body.heart_tilt)
+    unfold = body.aortic_unfolding
+    return {
+        "dome_rx": -68.0, "dome_ry": 6.0, "dome_rz": pose.dome_right, "dome_ra": 78.0, "dome_rb": 96.0,
+        "dome_lx": 72.0, "dome_ly": 6.0, "dome_lz": pose.dome_left, "dome_la": 75.0, "dome_lb": 94.0,
+        "dome_drop": pose.dome_drop,
+        "heart_x": 0.0, "heart_y": 0.0, "heart_z": body.heart_height + 0.5 * (pose.dome_right + pose.dome_left),
+        "heart_sr": pose.heart_right / 47.0, "heart_sl": pose.heart_left / 80.0,
+        "heart_sz": 1.0 + 0.35 * (pose.heart_left / 80.0 - 1.0),
+        "heart_cos": float(np.cos(tilt)), "heart_sin": float(np.sin(tilt)),
+        "arch_x0": -10.0, "arch_y0": 20.0, "arch_z0": 72.0,
+        "arch_x1": 24.0 + 7.0 * unfold, "arch_y1": -28.0, "arch_z1": 74.0 + 5.0 * unfold, "arch_r": 14.0 * body.aorta,
+        "breast": body.breast, "breast_x": 74.0, "breast_z": -10.0 - body.breast_drop,
+        "breast_rx": 42.0 + 0.55 * body.breast, "breast_rz": 24.0 + 0.62 * body.breast,
+        "fluid_r": -999.0, "fluid_l": -999.0, "layer_r": -999.0, "layer_l": -999.0, "gap_base": 0.3,
+        "lung_rho": body.lung_density, "edema_z": 22.0,
+    }  # fmt: skip

@@ -1,0 +1,145 @@
+"""Patients: one body, several studies, each a complete example of the schema."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from anatomy_vlm.processing.statements import Statement, num_styles, render_statement
+
+from .domains import sample_look
+from .film import render_film
+from .findings import ENLARGED_HEART_SHARE, NORMAL_SHARE, adjust_pose, sample_findings, settle
+from .march import M
+from .parameters import PhantomParameters
+from .regions import RegionTable, build_regions
+from .render import Exposure, expose
+from .report import write_report
+from .sampling import frame, sample_body, sample_pose
+from .truth import CARDIOTHORACIC_LIMIT, Truth, build_truth
+
+
+RATIO_MARGIN = 0.012
+PORTABLE_SHARE = {"portable": 1.0, "default": 0.3}
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A drawn study: its parameters, what was projected, its regions, its truth and its film (S, S) uint8."""
+
+    parameters: PhantomParameters
+    exposure: Exposure
+    regions: RegionTable
+    truth: Truth
+    film: np.ndarray
+
+
+def sample_parameters(
+    seed: int, study: int = 0, *, image_size: int = 224, domain: str = "default"
+) -> PhantomParameters:
+    """Parameters of one study of the patient `seed`.
+
+    Args:
+        seed: The patient; fixes the body.
+        study: Number of the study; fixes pose, findings and look.
+        image_size: Pixels per side.
+        domain: Film look, see `DOMAINS`.
+    """
+    body = sample_body(np.random.default_rng((seed, 7001)))
+    rng = np.random.default_rng((seed, 7002, study))
+    look = sample_look(rng, domain)
+    view = "AP" if rng.random() < PORTABLE_SHARE.get(look.domain, 0.3) else "PA"
+    normal = rng.random() < NORMAL_SHARE
+    enlarged = bool(not normal and rng.random() < ENLARGED_HEART_SHARE)
+    pose = sample_pose(rng, body, view=view, enlarged=enlarged)
+    placed = [] if normal else sample_findings(rng)
+    pose = frame(rng, body, adjust_pose(rng, placed, pose))
+    findings = tuple(settle(rng, finding, body, pose) for finding in placed)
+    parameters = PhantomParameters(body, pose, look, findings, int(rng.integers(2**31)), image_size)
+    return parameters
+
+
+def draw_study(parameters: PhantomParameters) -> Study:
+    """Draw a study. The heart is rescaled until its projected width is clearly on its side of half the thorax."""
+    exposure = expose(parameters)
+    regions = build_regions(exposure)
+    truth = build_truth(parameters, exposure, regions)
+    film = render_film(exposure.line, exposure.maps[M["body"]], parameters.look, view=parameters.pose.view)
+    return Study(parameters, exposure, regions, truth, film)
+
+
+def settle_heart(parameters: PhantomParameters, ratio: float) -> PhantomParameters:
+    """Parameters whose heart is clearly on its own side of the limit, given the measured ratio."""
+    if np.isnan(ratio) or abs(ratio - CARDIOTHORACIC_LIMIT) > RATIO_MARGIN:
+        return parameters
+    wanted = CARDIOTHORACIC_LIMIT + (2.5 if ratio > CARDIOTHORACIC_LIMIT else -2.5) * RATIO_MARGIN
+    pose = parameters.pose
+    factor = wanted / ratio
+    pose = dataclasses.replace(pose, heart_right=pose.heart_right * factor, heart_left=pose.heart_left * factor)
+    return dataclasses.replace(parameters, pose=pose)
+
+
+def generate_study(seed: int, study: int = 0, *, image_size: int = 224, domain: str = "default") -> Study:
+    """Sample and draw one study."""
+    parameters = sample_parameters(seed, study, image_size=image_size, domain=domain)
+    drawn = draw_study(parameters)
+    better = settle_heart(parameters, drawn.regions.cardiothoracic_ratio)
+    return drawn if better is parameters else draw_study(better)
+
+
+def to_example(study: Study, *, patient_id: str, study_id: str, seed: int) -> dict[str, Any]:
+    """A study as an example of the schema (`processing.schema`)."""
+    rng = np.random.default_rng((seed, 7003, study.parameters.study_seed))
+    return {
+        "image": Image.fromarray(study.film),
+        "boxes": study.regions.boxes,
+        "box_mask": study.regions.box_mask,
+        "region_findings": [_entry(rng, statement) for statement in study.truth.statements],
+        "labels": study.truth.labels,
+        "report": write_report(rng, study.truth.statements, study.truth.labels, view=study.parameters.pose.view),
+        "patient_id": patient_id,
+        "study_id": study_id,
+        "image_id": f"{study_id}-{study.parameters.pose.view.lower()}",
+        "view": study.parameters.pose.view,
+        "source": f"phantom/{study.parameters.look.domain}",
+    }
+
+
+def _entry(rng: np.random.Generator, statement: Statement) -> dict[str, str]:
+    return {
+        "region": statement.region or "",
+        "finding": statement.finding,
+        "polarity": statement.polarity,
+        "severity": statement.severity or "",
+        "phrase": render_statement(statement, int(rng.integers(num_styles(statement)))),
+    }
+
+
+def generate_patient(
+    seed: int, *, image_size: int = 224, num_studies: int = 1, domain: str = "default"
+) -> list[dict[str, Any]]:
+    """Examples of one synthetic patient.
+
+    One body (sex, age, habitus, anatomy), several studies that differ in pose, findings and film look. The same arguments
+    give the same bytes. Needs the extra `synthesis`.
+
+    Args:
+        seed: The patient.
+        image_size: Pixels per side of the square film.
+        num_studies: Number of films.
+        domain: Film look: "default", "portable", "film", "equalised", "low_dose" or "mixed".
+
+    Returns:
+        Dictionaries in the schema of `anatomy_vlm.processing.schema`.
+    """
+    patient = f"phantom-{seed:08d}"
+    return [
+        to_example(
+            generate_study(seed, study, image_size=image_size, domain=domain),
+            patient_id=patient,
+            study_id=f"{patient}-{study:02d}",
+            seed=seed,
+        )
+        for study in range(num_studies)
+    ]

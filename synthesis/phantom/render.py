@@ -1,0 +1,226 @@
+"""One exposure: the chest's maps, the small structures and the line integral of a film."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .camera import Camera, build_camera
+from .chest import Chest, build_chest
+from .devices import device_chains
+from .findings import finding_chains
+from .march import NUM_MAPS, M, march
+from .parameters import PhantomParameters
+from .primitives import plates, splat
+from .skeleton import Chain, Plates, chain, curve, girdle_chains, rib_chains, spine_plates, sternum_plates
+from .vessels import SEGMENTS, grow
+
+
+# Linear attenuation per mm at the film's effective energy; bone and metal are the excess over soft tissue.
+MU_SOFT, MU_BONE, MU_METAL = 0.0185, 0.031, 0.16
+MARCH_DEPTH, MARCH_SPACING = 168.0, 8.0
+VESSEL_LIMIT = 60_000
+HILA = np.array([(-44.0, -8.0, 30.0), (43.0, -14.0, 40.0)])
+
+
+@dataclass
+class Exposure:
+    """What one film is made of.
+
+    Args:
+        maps: Millimetres of each structure of `march.MAPS`, (NUM_MAPS, S, S), sides being the patient's.
+        line: Line integral of attenuation, (S, S).
+        masks: Millimetres of small structures by name, each (S, S).
+        camera: The geometry, for landmarks.
+        chest: The arrays behind it.
+    """
+
+    maps: np.ndarray
+    line: np.ndarray
+    camera: Camera
+    chest: Chest
+    chains: dict[str, list[Chain]] = field(default_factory=dict)
+
+
+def expose(parameters: PhantomParameters) -> Exposure:
+    """Line integrals of one study."""
+    body, pose, size = parameters.body, parameters.pose, parameters.image_size
+    chest = build_chest(body, pose, parameters.findings, study_seed=parameters.study_seed)
+    camera = build_camera(body, pose, size)
+    maps = march_maps(chest, camera)
+    air = maps[M["air_right"]] + maps[M["air_left"]]
+    gas = maps[M["pneumothorax_right"]] + maps[M["pneumothorax_left"]]
+    filled = maps[M["opacity_right"]] + maps[M["opacity_left"]]
+    rho = float(chest.scalars["lung_rho"])
+    water = 0.93 * maps[M["body"]] + 0.08 * (maps[M["heart"]] + maps[M["mediastinum"]] + maps[M["abdomen"]])
+    water -= (0.93 - rho) * (air - gas) + 0.93 * gas
+    water += (0.95 - rho) * filled
+    water += 0.75 * maps[M["pleural_line"]]
+
+    layer = np.zeros((size, size), np.float32)
+    _draw_vessels(parameters, chest, camera, layer)
+    # A vessel can replace no more lung than there is along the ray.
+    open_lung = np.maximum(air - gas - filled, 0.0)
+    water += np.minimum(0.9 * layer, 0.45 * open_lung)
+
+    bone = np.zeros((size, size), np.float32)
+    broken = {
+        (finding.side, int(finding.values["rib"])): finding.values["angle"]
+        for finding in parameters.findings
+        if finding.name == "rib fracture"
+    }
+    bones = rib_chains(body, chest.table, broken) + girdle_chains(body, pose, chest.table)
+    for item in bones:
+        draw_chain(item, camera, bone)
+    spine = spine_plates(body, chest.table)
+    for plate in [*spine, sternum_plates(body, chest.table)]:
+        draw_plates(plate, camera, bone)
+
+    air_ways = airway_chains(chest.table)
+    hollow = np.zeros((size, size), np.float32)
+    for item in air_ways:
+        draw_chain(item, camera, hollow)
+    water -= np.minimum(hollow, 26.0)
+    gut = np.zeros((size, size), np.float32)
+    _draw_gas(parameters, camera, gut)
+    water -= np.minimum(gut, 0.6 * maps[M["abdomen"]])
+
+    soft = np.zeros((size, size), np.float32)
+    small = finding_chains(parameters, chest)
+    for item in small:
+        draw_chain(item, camera, soft)
+    water += np.minimum(soft, 60.0)
+    metal = np.zeros((size, size), np.float32)
+    devices = device_chains(parameters, chest)
+    for item in devices:
+        draw_chain(item, camera, metal)
+
+    line = MU_SOFT * np.maximum(water, 0.0) + MU_BONE * bone + MU_METAL * np.minimum(metal, 8.0)
+    chains: dict[str, list[Chain]] = {}
+    for item in [*bones, *air_ways, *small, *devices]:
+        chains.setdefault(item.name, []).append(item)
+    return Exposure(maps=maps, line=line.astype(np.float32), camera=camera, chest=chest, chains=chains)
+
+
+def march_maps(chest: Chest, camera: Camera) -> np.ndarray:
+    """Structure maps with the patient's sides, (NUM_MAPS, S, S) float32."""
+    maps = np.zeros((NUM_MAPS, camera.size, camera.size), np.float32)
+    source, corner, step_u, step_v = camera.rays()
+    march(source, corner, step_u, step_v, camera.scale, chest.table, chest.scalars, chest.blobs, chest.noise,
+          MARCH_DEPTH, MARCH_SPACING, maps)  # fmt: skip
+    if camera.scale[0] < 0:
+        for name in ("air", "fluid", "pneumothorax", "opacity"):
+            a, b = M[f"{name}_right"], M[f"{name}_left"]
+            maps[[a, b]] = maps[[b, a]]
+    return maps
+
+
+def draw_chain(item: Chain, camera: Camera, out: np.ndarray) -> None:
+    """Project a chain into a map (mm)."""
+    pixels, zoom = camera.project(item.points)
+    radii = np.stack([item.radius_x * zoom, item.radius_z * zoom], axis=1)
+    scale = abs(float(np.prod(camera.scale))) ** (1 / 3)
+    splat(pixels, radii, item.volume * zoom**2 * scale, item.hollow, out)
+
+
+def draw_plates(item: Plates, camera: Camera, out: np.ndarray) -> None:
+    """Project soft-edged boxes into a map (mm)."""
+    pixels, zoom = camera.project(item.centres)
+    up, _ = camera.project(item.centres + np.array([0.0, 0.0, 4.0]))
+    roll = np.arctan2(up[:, 0] - pixels[:, 0], pixels[:, 1] - up[:, 1])
+    half = item.half * np.abs(camera.scale[[0, 2]])
+    axes = np.stack([half[:, 0] * zoom, half[:, 1] * zoom, np.cos(roll), np.sin(roll)], axis=1)
+    plates(pixels, axes, item.thickness, np.maximum(item.soft * zoom, 1.0), out)
+
+
+def airway_chains(table: np.ndarray) -> list[Chain]:
+    """Trachea and main bronchi as chains of air."""
+    from .profiles import Z_MIN, Z_STEP, C
+
+    def shifted(knots: list[tuple[float, float, float, float]]) -> np.ndarray:
+        values = np.array(knots, float)
+        row = ((values[:, 2] - Z_MIN) / Z_STEP).astype(int)
+        values[:, 0] += table[row, C["mid_x"]]
+        return values
+
+    out = []
+    for name, knots in (
+        ("trachea", [(1, -2, 220, 8), (2, -8, 185, 8.5), (3, -16, 150, 8.5), (0, -24, 100, 8.5), (-4, -27, 58, 8.0)]),
+        ("bronchus_right", [(-4, -27, 58, 7.0), (-17, -25, 42, 6.6), (-30, -21, 24, 5.4), (-38, -22, 4, 4.0)]),
+        ("bronchus_left", [(-4, -27, 58, 6.0), (12, -27, 44, 5.8), (32, -25, 31, 5.4), (42, -27, 10, 3.8)]),
+    ):
+        points, _ = curve(shifted(knots), 2.0)
+        out.append(chain(name, points[:, :3], points[:, 3], density=0.95))
+    return out
+
+
+def hilum_centres(table: np.ndarray) -> np.ndarray:
+    """Canonical centres of the right and left hilum, (2, 3); the left one is higher."""
+    from .profiles import Z_MIN, Z_STEP, C
+
+    hila = HILA.copy()
+    row = ((hila[:, 2] - Z_MIN) / Z_STEP).astype(int)
+    hila[:, 0] += table[row, C["mid_x"]]
+    return hila
+
+
+def _draw_vessels(parameters: PhantomParameters, chest: Chest, camera: Camera, layer: np.ndarray) -> None:
+    body = parameters.body
+    hila = hilum_centres(chest.table)
+    congestion = max((f.values.get("congestion", 0.0) for f in parameters.findings), default=0.0)
+    spread = body.vessel_scale * (1 + 0.25 * congestion)
+    upright = 0.15 if parameters.pose.view == "PA" else 0.55
+    points, radii, share, count = grow(
+        np.random.default_rng(body.anatomy_seed),
+        hila,
+        SEGMENTS,
+        spread,
+        max(upright, congestion),
+        chest.table,
+        chest.scalars,
+        VESSEL_LIMIT,
+    )
+    points, radii, share = points[:count], radii[:count], share[:count]
+    real = abs(float(np.prod(camera.scale))) ** (1 / 3)
+    pixels, zoom = camera.project(points)
+    radius = radii * real
+    # The branches soften away from the focus of the film: sub-pixel ones keep their mass by widening.
+    volume = math.pi * radius**2 * share * real
+    splat(pixels, np.stack([radius * zoom] * 2, axis=1), volume * zoom**2, 0.0, layer)
+    for sign, index, knots in (
+        (-1, 0, [(14, 2, 6, 9), (0, 0, 2, 8.5), (-6, -3, -18, 7), (-10, -8, -42, 5)]),
+        (1, 1, [(-16, 12, 6, 9.5), (-4, 2, 10, 9), (4, -6, -2, 7.5), (5, -10, -30, 5.5)]),
+    ):
+        del sign
+        values = np.array(knots, float)
+        values[:, :3] += hila[index]
+        curved, _ = curve(values, 2.0)
+        draw_chain(chain("pulmonary_artery", curved[:, :3], curved[:, 3] * spread), camera, layer)
+
+
+def _draw_gas(parameters: PhantomParameters, camera: Camera, out: np.ndarray) -> None:
+    pose = parameters.pose
+    if pose.gas <= 0:
+        return
+    rng = np.random.default_rng(parameters.study_seed + 11)
+    upright = pose.view == "PA"
+    top = pose.dome_left - 9.0
+    half_w, half_h = 34.0 * pose.gas * rng.uniform(0.8, 1.2), 19.0 * pose.gas * rng.uniform(0.7, 1.3)
+    x, z = 58.0 + rng.uniform(-12, 16), top - half_h
+    pixels, zoom = camera.project(np.array([[x, 20.0, z]]))
+    bubble = np.zeros_like(out)
+    amount = 0.66667 * math.pi * half_w * half_h * 34.0 * zoom**2
+    splat(pixels, np.array([[half_w, half_h]]) * zoom[0], amount, 0.0, bubble)
+    if upright:
+        # An erect film has a fluid level: the gas lies above a horizontal line.
+        level = pixels[0, 1] + half_h * zoom[0] * rng.uniform(-0.1, 0.8)
+        bubble *= np.clip(level - np.arange(len(out)) + 0.5, 0, 1)[:, None]
+    out += bubble
+    count = int(rng.integers(0, 9)) if rng.random() < 0.6 else 0
+    for _ in range(count):
+        middle = np.array([[rng.uniform(-105, 110), 20.0, top - rng.uniform(45, 150)]])
+        pixels, zoom = camera.project(middle)
+        a, b = rng.uniform(8, 22), rng.uniform(7, 15)
+        splat(
+            pixels, np.array([[a, b]]) * zoom[0], 0.66667 * math.pi * a * b * rng.uniform(10, 30) * zoom**2, 0.0, out
+        )
