@@ -59,7 +59,7 @@ class Reader:
         bf16: run the vision tower under bfloat16 autocast; heads and scores stay in float32.
 
     Raises:
-        ValueError: the processor has no finding prompts.
+        ValueError: the processor has no finding prompts, or there is no such device.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Reader:
         device: str | torch.device | None = None,
         bf16: bool = False,
     ) -> None:
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = _available(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.to(self.device).eval()
         self.processor = processor
         self.bf16 = bf16
@@ -121,6 +121,14 @@ class Reader:
             outputs.image_embeds.float(), outputs.region_embeds.float(), text_embeds
         )
         return SimpleNamespace(logits_per_image=per_image, logits_per_region=per_region)
+
+
+def _available(device: str | torch.device) -> torch.device:
+    """The device, if something can be put on it."""
+    try:
+        return torch.zeros(1, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from None
 
 
 def _numpy(tensor: torch.Tensor) -> FloatArray:

@@ -1,0 +1,61 @@
+"""Evaluate a model on a dataset: boxes beside the prior box, zero-shot findings in the image and in each region.
+
+Thresholds are selected on the validation split; intervals are percentile bootstrap intervals over patients.
+"""
+
+import argparse
+from pathlib import Path
+
+from anatomy_vlm.commands.arguments import add_device_arguments, positive_int, whole_number
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="folder or Hub id of a model")
+    parser.add_argument(
+        "data", type=Path, metavar="DATA", help="a dataset folder: saved by save_to_disk, or with a metadata.jsonl"
+    )
+    parser.add_argument("--split", default="test", metavar="NAME", help="split to evaluate (default: %(default)s)")
+    parser.add_argument("--validation", default="validation", metavar="NAME", help="split of the thresholds")
+    parser.add_argument("--train", default="train", metavar="NAME", help="split of the baselines")
+    parser.add_argument("--findings", nargs="+", metavar="NAME", help="default: all that the model has prompts for")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers to this file")
+    parser.add_argument("--bootstrap", type=positive_int, default=1000, metavar="N", help="resamples (default: 1000)")
+    parser.add_argument(
+        "--min-events", type=positive_int, default=10, metavar="N", help="patients for an interval (default: 10)"
+    )
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of the bootstrap (default: 0)")
+    parser.add_argument("--batch-size", type=positive_int, default=32, metavar="N", help="default: %(default)s")
+    add_device_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from anatomy_vlm.atomic_files import write_json
+    from anatomy_vlm.checkpoint import load_checkpoint
+    from anatomy_vlm.training.evaluation import evaluate_model
+    from anatomy_vlm.training.loaders import load_data
+
+    model, processor = load_checkpoint(args.model)
+    if not args.data.is_dir():
+        raise ValueError(f"{args.data}: no such folder; name a dataset folder")
+    loader = "folder" if (args.data / "metadata.jsonl").is_file() else "saved"
+    splits = load_data(loader, {"path": str(args.data)})
+    if args.split not in splits:
+        raise ValueError(f"{args.data}: no split {args.split!r}; it has {', '.join(splits)}")
+    result = evaluate_model(
+        model,
+        processor,
+        splits[args.split],
+        validation=splits.get(args.validation),
+        train=splits.get(args.train),
+        findings=args.findings,
+        batch_size=args.batch_size,
+        device=args.device,
+        bf16=args.bf16,
+        bootstrap=args.bootstrap,
+        min_events=args.min_events,
+        seed=args.seed,
+    )
+    if args.json:
+        write_json(args.json, result.to_dict())
+    print(result.to_markdown())
+    return 0

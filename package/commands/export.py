@@ -1,0 +1,16 @@
+"""Write a self-contained folder of a trained model: weights, processor, code and card, ready for the Hub."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="folder or Hub id of a model")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where to write")
+
+
+def run(args: argparse.Namespace) -> int:
+    from anatomy_vlm.training.export_hub import export
+
+    print(f"exported to {export(args.model, args.folder)}")
+    return 0

@@ -1,0 +1,104 @@
+"""Read radiographs: boxes of the 29 regions, scores of findings in the image and in each region.
+
+Exit status: 0 every image was read, 1 some could not be read, 2 nothing to read or a mistake in the arguments.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anatomy_vlm.checkpoint import DEFAULT_MODEL
+from anatomy_vlm.commands.arguments import add_device_arguments, positive_int
+
+
+if TYPE_CHECKING:
+    from anatomy_vlm.prediction import FileReading
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGES", help="files, folders or patterns: PNG, JPEG, TIFF, BMP, DICOM"
+    )
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="DIR_OR_ID",
+        help="folder or Hub id of a model (default: %(default)s)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write all readings to this file; - for standard output")
+    parser.add_argument("--overlay", metavar="DIR", type=Path, help="write a picture of each reading to this folder")
+    parser.add_argument(
+        "--prompts", nargs="+", default=[], metavar="TEXT", help="texts to score in the image and in each region"
+    )
+    parser.add_argument("--batch-size", type=positive_int, default=8, metavar="N", help="default: %(default)s")
+    add_device_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from anatomy_vlm.atomic_files import write_json
+    from anatomy_vlm.input_files import find_images
+    from anatomy_vlm.prediction import Predictor
+
+    files = find_images(args.images)
+    predictor = Predictor.load(args.model, prompts=args.prompts, device=args.device, bf16=args.bf16)
+    overlays = _overlay_paths(files, args.overlay)
+    records = []
+    with tqdm(total=len(files), desc="predict", unit="image", file=sys.stderr, disable=None) as bar:
+        for file, reading in zip(files, predictor.read_files(files, batch_size=args.batch_size), strict=True):
+            if reading.film is None:
+                tqdm.write(f"{file}: {reading.record['error']}", file=sys.stderr)
+            elif args.overlay is not None:
+                _write_overlay(overlays[file], reading)
+            records.append(reading.record)
+            bar.update()
+    if args.json == "-":
+        import json
+
+        print(json.dumps(records, indent=2, ensure_ascii=False, allow_nan=False))
+    elif args.json:
+        write_json(args.json, records)
+    if args.json != "-":
+        for record in records:
+            if "error" not in record:
+                print(_summary(record))
+    failed = sum("error" in record for record in records)
+    print(f"{len(records) - failed} of {len(records)} images read", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _overlay_paths(files: Sequence[Path], folder: Path | None) -> dict[Path, Path]:
+    """One picture per file, named after it; files of one name are told apart by a number."""
+    if folder is None:
+        return {}
+    taken: dict[str, int] = {}
+    paths = {}
+    for file in files:
+        taken[file.stem] = taken.get(file.stem, 0) + 1
+        number = f"-{taken[file.stem]}" if taken[file.stem] > 1 else ""
+        paths[file] = folder / f"{file.stem}{number}.png"
+    return paths
+
+
+def _write_overlay(path: Path, reading: "FileReading") -> None:
+    from anatomy_vlm.atomic_files import replacing
+    from anatomy_vlm.prediction import draw_reading
+
+    with replacing(path) as beside:
+        draw_reading(reading).save(beside)
+
+
+def _summary(record: dict) -> str:
+    """One line: file, findings at or above their threshold, cardiothoracic ratio, flags."""
+    called = [finding for finding in record["findings"] if finding["score"] >= finding["threshold"]]
+    called.sort(key=lambda finding: -finding["score"])
+    parts = [", ".join(f"{finding['name']} {finding['score']:.2f}" for finding in called) or "no finding"]
+    ratio = record["measurements"]["cardiothoracic_ratio"]
+    if ratio is not None:
+        parts.append(f"cardiothoracic ratio {ratio:.2f}")
+    parts += [f"'{prompt['text']}' {prompt['score']:.2f}" for prompt in record.get("prompts", [])]
+    parts += [f"! {flag['reason']}" for flag in record["quality"]["flags"]]
+    return f"{record['file']}: {'; '.join(parts)}"

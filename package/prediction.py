@@ -1,0 +1,228 @@
+"""Read radiographs: from files to records of the prediction JSON."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from anatomy_vlm.checkpoint import DEFAULT_MODEL, load_checkpoint
+from anatomy_vlm.input_files import find_images
+from anatomy_vlm.processing.image_io import ImageReadError, RadiographImage, read_image
+from anatomy_vlm.processing.image_quality import quality_flags
+from anatomy_vlm.processing.pictures import draw_overlay
+from anatomy_vlm.processing.vocabulary import FINDING_NAMES, REGION_NAMES, get_finding
+from anatomy_vlm.records import PRESENT, Record, anatomy_flags, reading_record
+from anatomy_vlm.training.evaluation.reader import Reader, Readings
+
+
+_DEFAULT_THRESHOLD = 0.5
+_DECODING_THREADS = 4
+
+
+def predict(
+    images: str | Path | Sequence[str | Path],
+    *,
+    model: str | Path = DEFAULT_MODEL,
+    prompts: Sequence[str] = (),
+    device: str | None = None,
+    batch_size: int = 8,
+    bf16: bool = False,
+) -> list[Record]:
+    """Read radiographs with a checkpoint.
+
+    Args:
+        images: files, folders (searched recursively) or glob patterns; PNG, JPEG, TIFF, BMP, DICOM.
+        model: a folder or a Hub id; the network is used for a Hub id only.
+        prompts: free texts to score in the image and in each region.
+        device: of PyTorch; None takes CUDA where there is one.
+        batch_size: images at a time.
+        bf16: run the vision tower under bfloat16 autocast.
+
+    Returns:
+        One record per image, as `prediction_schema.json` describes them: a reading, or `file` and `error`.
+
+    Raises:
+        InputFilesError: an input does not exist, or there is no image.
+        CheckpointError: there is no such checkpoint, or it is one of another model.
+    """
+    files = find_images([images] if isinstance(images, str | Path) else images)
+    predictor = Predictor.load(model, prompts=prompts, device=device, bf16=bf16)
+    return [reading.record for reading in predictor.read_files(files, batch_size=batch_size)]
+
+
+@dataclass(frozen=True)
+class FileReading:
+    """One file's record, and the film that it speaks of (None if it could not be read)."""
+
+    record: Record
+    film: Image.Image | None
+
+
+class Predictor:
+    """A loaded checkpoint that reads files.
+
+    Args:
+        model: an `AnatomyVLMModel`.
+        processor: its processor, with finding prompts.
+        name: of the checkpoint, for the records.
+        prompts: free texts to score besides the findings.
+        device: of PyTorch.
+        bf16: see `predict`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        *,
+        name: str,
+        prompts: Sequence[str] = (),
+        device: str | None = None,
+        bf16: bool = False,
+    ) -> None:
+        self.reader = Reader(model, processor, texts=prompts, device=device, bf16=bf16)
+        self.name = name
+        self.prompts = tuple(prompts)
+        self.versions = library_versions()
+        self._plausible = {finding: _plausible_regions(finding) for finding in self.reader.findings}
+
+    @classmethod
+    def load(cls, source: str | Path, **options: Any) -> "Predictor":
+        """Load a checkpoint folder or Hub id; options as in the constructor.
+
+        Raises:
+            CheckpointError: see `load_checkpoint`.
+        """
+        model, processor = load_checkpoint(source)
+        return cls(model, processor, name=str(source), **options)
+
+    def read_files(self, files: Sequence[str | Path], *, batch_size: int = 8) -> Iterator[FileReading]:
+        """Read files in order; a file that cannot be read yields a record with its error and stops nothing."""
+        with ThreadPoolExecutor(_DECODING_THREADS) as pool:
+            for start in range(0, len(files), batch_size):
+                yield from self._read_batch(files[start : start + batch_size], pool.map)
+
+    def record(self, file: str, image: RadiographImage, readings: Readings, row: int) -> Record:
+        """The record of row `row` of `readings`."""
+        regions = self._regions(readings, row)
+        return reading_record(
+            file=file,
+            size=(image.size[1], image.size[0]),
+            view=image.view,
+            flags=[*quality_flags(image), *anatomy_flags(regions)],
+            findings=self._findings(readings, row),
+            regions=regions,
+            prompts=self._prompts(readings, row) if self.prompts else None,
+            model=self.name,
+            versions=self.versions,
+        )
+
+    def _read_batch(self, files: Sequence[str | Path], run: Callable[..., Any]) -> Iterator[FileReading]:
+        loaded = list(run(_try_read, files))
+        images = [image for image in loaded if isinstance(image, RadiographImage)]
+        films = [image.to_pil() for image in images]
+        readings = self.reader.read(films) if films else None
+        row = 0
+        for file, image in zip(files, loaded, strict=True):
+            if readings is None or not isinstance(image, RadiographImage):
+                yield FileReading({"file": str(file), "error": str(image)}, None)
+                continue
+            yield FileReading(self.record(str(file), image, readings, row), films[row])
+            row += 1
+
+    def _findings(self, readings: Readings, row: int) -> list[Record]:
+        selected = self.reader.processor.finding_thresholds or {}
+        return [
+            {
+                "name": name,
+                "score": _rounded(readings.image_scores[row, column]),
+                "threshold": float(selected.get(name, _DEFAULT_THRESHOLD)),
+                "threshold_source": "validation" if name in selected else "fixed",
+                "calibrated": False,
+            }
+            for column, name in enumerate(self.reader.findings)
+        ]
+
+    def _regions(self, readings: Readings, row: int) -> list[Record]:
+        width, height = float(readings.sizes[row, 1]), float(readings.sizes[row, 0])
+        regions = []
+        for index, region in enumerate(self.reader.regions):
+            x0, y0, x1, y1 = (float(value) for value in readings.boxes[row, index])
+            findings = [
+                {"name": finding, "score": _rounded(readings.region_scores[row, index, column])}
+                for column, finding in enumerate(self.reader.findings)
+                if region in self._plausible[finding] or region not in REGION_NAMES
+            ]
+            regions.append(
+                {
+                    "name": region,
+                    "box": [round(min(max(x0, 0.0), width), 2), round(min(max(y0, 0.0), height), 2)]
+                    + [round(min(max(x1, 0.0), width), 2), round(min(max(y1, 0.0), height), 2)],
+                    "presence": _rounded(readings.presence[row, index]),
+                    "findings": findings,
+                }
+            )
+        return regions
+
+    def _prompts(self, readings: Readings, row: int) -> list[Record]:
+        return [
+            {
+                "text": text,
+                "score": _rounded(readings.text_image_scores[row, column]),
+                "regions": [
+                    {"name": region, "score": _rounded(readings.text_region_scores[row, index, column])}
+                    for index, region in enumerate(self.reader.regions)
+                ],
+            }
+            for column, text in enumerate(self.prompts)
+        ]
+
+
+def draw_reading(reading: FileReading) -> Image.Image:
+    """The film with its regions drawn on it, beside the scores of its findings.
+
+    Raises:
+        ValueError: a reading without a film.
+    """
+    if reading.film is None:
+        raise ValueError(f"{reading.record['file']}: could not be read, so there is nothing to draw")
+    record = reading.record
+    present = [region for region in record["regions"] if region["presence"] >= PRESENT]
+    name = Path(record["file"]).name
+    return draw_overlay(reading.film, present, record["findings"], title=name, view=record["view"])
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what makes the numbers."""
+    import torch
+    import transformers
+
+    import anatomy_vlm
+
+    return {
+        "anatomy_vlm": anatomy_vlm.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def _try_read(file: str | Path) -> RadiographImage | str:
+    """The image, or why it cannot be read, without the file's name in front."""
+    try:
+        return read_image(file)
+    except ImageReadError as error:
+        return " ".join(error.problem.split())
+    except ImportError as error:
+        return str(error)
+
+
+def _plausible_regions(finding: str) -> frozenset[str]:
+    """Where a finding can be, by the vocabulary; everywhere if it is not in there."""
+    return frozenset(get_finding(finding).regions if finding in FINDING_NAMES else REGION_NAMES)
+
+
+def _rounded(score: float) -> float:
+    return round(float(score), 6)
