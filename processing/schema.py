@@ -68,7 +68,7 @@ def features(*, mask: bool = False) -> "datasets.Features":
 
 def _array(example: Mapping[str, Any], key: str, dtype: type, shape: tuple[int, ...], name: str) -> np.ndarray:
     try:
-        array = np.asarray(example[key], dtype=dtype)
+        array: np.ndarray = np.asarray(example[key], dtype=dtype)
     except (TypeError, ValueError) as error:
         raise ExampleError(f"{name}: {key} is not an array of numbers: {error}") from None
     if array.shape != shape:

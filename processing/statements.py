@@ -110,13 +110,13 @@ def _sentences(statement: Statement) -> Iterator[str]:
     words = finding.severity_words[statement.severity] if statement.severity else ("",)
     generic = _GENERIC[statement.polarity]
     # The finding's usual noun in every construction first, then its other nouns and severity words as paraphrases.
-    with_adjective = plausible and not finding.local_nouns and not finding.preposition and region.adjective != ""
+    with_adjective = plausible and not finding.local_nouns and not finding.preposition
     for template in generic["noun"]:
         yield _fill(template, nouns[0], words[0], region, preposition)
     if nouns is not finding.local_nouns:
         for template in generic["free"]:
             yield _fill(template, nouns[0], words[0], region, preposition)
-    if with_adjective:
+    if with_adjective and region is not None and region.adjective:
         for template in generic["adjective"]:
             yield _fill(template, nouns[0], words[0], region, preposition)
     if region is None or plausible:
