@@ -28,19 +28,27 @@ def read_dicom(path: Path, max_pixels: int, max_side: int) -> RadiographImage:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of every value that breaks its VR; none of it concerns pixels
-        data_set = _load(path)
-        _check_frames(path, data_set)
-        check_size(path, int(data_set.Rows), int(data_set.Columns), max_pixels, max_side)
-        stored = _decode(path, data_set)
-        metadata = _describe(data_set)
         try:
-            pixels = render(stored, data_set, metadata)
-            pixels, transposed = hang(pixels, data_set, metadata)
+            return _read(path, max_pixels, max_side)
+        except ImageReadError:
+            raise
         except Exception as error:
-            raise ImageReadError(
-                path, f"its grayscale or orientation attributes cannot be applied ({error}); export the film again"
-            ) from error
-        spacing = pixel_spacing(data_set)
+            # pydicom parses an element when it is asked for, and raises nearly anything on damaged bytes. Its messages
+            # quote the values, which may be a patient's: only the kind of error goes into ours.
+            problem = f"not a readable DICOM file ({type(error).__name__}); copy it again from its source"
+            raise ImageReadError(path, problem) from error
+
+
+def _read(path: Path, max_pixels: int, max_side: int) -> RadiographImage:
+    data_set = _load(path)
+    _check_frames(path, data_set)
+    check_size(path, int(data_set.Rows), int(data_set.Columns), max_pixels, max_side)
+    stored = _decode(path, data_set)
+    metadata = _describe(data_set)
+    if not np.isfinite(stored).all():
+        raise ImageReadError(path, "its pixels hold NaN or infinity; export the film again")
+    pixels, transposed = hang(render(stored, data_set, metadata), data_set, metadata)
+    spacing = pixel_spacing(data_set)
     if spacing is not None and transposed:
         spacing = spacing[1], spacing[0]
     return RadiographImage(
@@ -53,13 +61,9 @@ def _load(path: Path) -> Any:
         import pydicom
     except ImportError:
         raise ImageReadError(path, f"reading DICOM needs pydicom; {_EXTRA}") from None
-    try:
-        data_set = pydicom.dcmread(path, force=True)
-        # Elements are parsed when they are asked for: ask here, where a damaged header is expected.
-        is_image = all(data_set.get(keyword) for keyword in ("Rows", "Columns"))
-        is_data_set = is_image or "SOPClassUID" in data_set or "MediaStorageSOPClassUID" in data_set.file_meta
-    except Exception as error:
-        raise ImageReadError(path, f"not a readable DICOM file ({error}); copy it again from its source") from error
+    data_set = pydicom.dcmread(path, force=True)
+    is_image = all(data_set.get(keyword) for keyword in ("Rows", "Columns"))
+    is_data_set = is_image or "SOPClassUID" in data_set or "MediaStorageSOPClassUID" in data_set.file_meta
     if not is_data_set:
         raise ImageReadError(path, "not a DICOM file, nor a PNG, JPEG, TIFF or BMP; check what it holds")
     if not is_image or not any(keyword in data_set for keyword in _PIXEL_KEYWORDS):
@@ -69,7 +73,7 @@ def _load(path: Path) -> Any:
     return data_set
 
 
-def _assumed_transfer_syntax(path: Path, data_set: Any) -> str:
+def _assumed_transfer_syntax(path: Path, data_set: Any) -> Any:
     """A file without meta header is uncompressed; how its elements parsed tells its encoding (PS3.5 section 10)."""
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -93,6 +97,8 @@ def _decode(path: Path, data_set: Any) -> np.ndarray:
     from pydicom.pixels.processing import apply_color_lut
 
     syntax = data_set.file_meta.TransferSyntaxUID
+    if not syntax.is_transfer_syntax:
+        raise ImageReadError(path, "its header names no known transfer syntax; export the film again")
     if syntax.is_compressed and not syntax.is_deflated:
         try:
             available = get_decoder(syntax).is_available

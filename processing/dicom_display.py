@@ -17,7 +17,6 @@ def render(stored: np.ndarray, data_set: Any, metadata: dict[str, Any]) -> np.nd
     Stored values to uint8 display levels: Modality LUT or rescale, VOI LUT or window, polarity, padding to black.
 
     Without a usable window the film is windowed between percentiles of its pixels. `metadata["window"]` says which.
-    Raises `ValueError` for NaN pixels.
     """
     if stored.ndim == 3:
         metadata["window"] = "none (colour)"

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from transformers.image_processing_utils import BaseImageProcessor
 from transformers.image_utils import IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD, PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
 
@@ -20,7 +21,7 @@ class AnatomyVLMImageProcessorKwargs(ImagesKwargs, total=False):
     window_percentiles: list[float] | tuple[float, ...] | None
 
 
-class AnatomyVLMImageOptionsMixin:
+class AnatomyVLMImageOptionsMixin(BaseImageProcessor):
     """
     Defaults and checks of both backends.
 
@@ -33,20 +34,20 @@ class AnatomyVLMImageOptionsMixin:
     resample = PILImageResampling.BICUBIC
     image_mean = IMAGENET_STANDARD_MEAN
     image_std = IMAGENET_STANDARD_STD
-    size = {"height": 224, "width": 224}
+    size: Any = {"height": 224, "width": 224}
     do_resize = True
-    do_pad = True
+    do_pad: bool | None = True
     do_rescale = True
     do_normalize = True
     do_convert_rgb = True
     window_percentiles = DEFAULT_PERCENTILES
 
-    def _standardize_kwargs(self, window_percentiles: Any = None, **kwargs: Any) -> dict:
+    def _standardize_kwargs(self, window_percentiles: Any = None, **kwargs: Any) -> dict:  # type: ignore[override]
         kwargs = super()._standardize_kwargs(**kwargs)
         kwargs["window_percentiles"] = None if window_percentiles is None else tuple(window_percentiles)
         return kwargs
 
-    def _validate_preprocess_kwargs(
+    def _validate_preprocess_kwargs(  # type: ignore[override]
         self,
         size: SizeDict | None = None,
         do_center_crop: bool | None = None,
@@ -55,8 +56,8 @@ class AnatomyVLMImageOptionsMixin:
         **kwargs: Any,
     ) -> None:
         super()._validate_preprocess_kwargs(size=size, do_center_crop=do_center_crop, **kwargs)
-        if kwargs.get("do_resize") and (size is None or not (size.height and size.width)):
-            raise ValueError(f"`size` needs 'height' and 'width', the canvas of the model; got {size}")
+        if kwargs.get("do_resize"):
+            canvas_size(size)
         if do_center_crop or pad_size is not None:
             raise ValueError(
                 "`do_center_crop` and `pad_size` are not available: boxes are mapped back from the canvas of `size`"
@@ -72,8 +73,15 @@ class AnatomyVLMImageOptionsMixin:
         return super()._prepare_images_structure(_with_channel(images), expected_ndims=expected_ndims)
 
 
+def canvas_size(size: SizeDict | None) -> tuple[int, int]:
+    """Height and width of the canvas. Raises `ValueError` for a `size` that names other things."""
+    if size is None or not size.height or not size.width:
+        raise ValueError(f"`size` needs 'height' and 'width', the canvas of the model; got {size}")
+    return int(size.height), int(size.width)
+
+
 def _with_channel(image: Any) -> Any:
     return image[None] if getattr(image, "ndim", None) == 2 else image
 
 
-__all__ = ["AnatomyVLMImageOptionsMixin", "AnatomyVLMImageProcessorKwargs"]
+__all__ = ["AnatomyVLMImageOptionsMixin", "AnatomyVLMImageProcessorKwargs", "canvas_size"]

@@ -3,17 +3,20 @@
 from typing import Any
 
 import torch
-from torchvision.transforms.v2 import functional as tvF
 from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_transforms import group_images_by_shape, reorder_images
 from transformers.image_utils import ChannelDimension, SizeDict
-from transformers.utils import TensorType
+from transformers.utils import TensorType, is_torchvision_available
 
-from .image_options_anatomy_vlm import AnatomyVLMImageOptionsMixin, AnatomyVLMImageProcessorKwargs
+from .image_options_anatomy_vlm import AnatomyVLMImageOptionsMixin, AnatomyVLMImageProcessorKwargs, canvas_size
 from .intensity_anatomy_vlm import DEFAULT_PERCENTILES, channels_first
 from .letterbox_anatomy_vlm import fit_letterbox
 from .post_processing_anatomy_vlm import AnatomyVLMPostProcessMixin
+
+
+if is_torchvision_available():
+    from torchvision.transforms.v2 import functional as tvF
 
 
 class AnatomyVLMImageProcessor(AnatomyVLMPostProcessMixin, AnatomyVLMImageOptionsMixin, TorchvisionBackend):
@@ -49,7 +52,7 @@ class AnatomyVLMImageProcessor(AnatomyVLMPostProcessMixin, AnatomyVLMImageOption
         # `from_numpy` shares memory and refuses read-only arrays and negative strides, which PIL and numpy both give.
         return torch.from_numpy(pixels.copy()).to(device)
 
-    def _preprocess(
+    def _preprocess(  # type: ignore[override]
         self,
         images: list[torch.Tensor],
         do_resize: bool,
@@ -58,8 +61,8 @@ class AnatomyVLMImageProcessor(AnatomyVLMPostProcessMixin, AnatomyVLMImageOption
         do_rescale: bool,
         rescale_factor: float,
         do_normalize: bool,
-        image_mean: float | list[float] | None,
-        image_std: float | list[float] | None,
+        image_mean: float | list[float],
+        image_std: float | list[float],
         do_pad: bool | None,
         do_convert_rgb: bool | None,
         disable_grouping: bool | None,
@@ -70,7 +73,7 @@ class AnatomyVLMImageProcessor(AnatomyVLMPostProcessMixin, AnatomyVLMImageOption
         processed = {}
         for shape, stacked in grouped.items():
             if do_resize:
-                place = fit_letterbox(stacked.shape[-2:], (size.height, size.width), keep_aspect=bool(do_pad))
+                place = fit_letterbox(stacked.shape[-2:], canvas_size(size), keep_aspect=bool(do_pad))
                 stacked = self.resize(stacked, SizeDict(height=place.height, width=place.width), resample=resample)
                 stacked = tvF.pad(stacked, [place.left, place.top, place.right, place.bottom])
             if do_convert_rgb and stacked.shape[1] == 1:

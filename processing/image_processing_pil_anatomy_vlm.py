@@ -8,7 +8,7 @@ from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import ChannelDimension, SizeDict
 from transformers.utils import TensorType
 
-from .image_options_anatomy_vlm import AnatomyVLMImageOptionsMixin, AnatomyVLMImageProcessorKwargs
+from .image_options_anatomy_vlm import AnatomyVLMImageOptionsMixin, AnatomyVLMImageProcessorKwargs, canvas_size
 from .intensity_anatomy_vlm import DEFAULT_PERCENTILES, channels_first
 from .letterbox_anatomy_vlm import fit_letterbox
 from .post_processing_anatomy_vlm import AnatomyVLMPostProcessMixin
@@ -42,7 +42,7 @@ class AnatomyVLMImageProcessorPil(AnatomyVLMPostProcessMixin, AnatomyVLMImageOpt
             percentiles=window_percentiles or DEFAULT_PERCENTILES,
         )
 
-    def _preprocess(
+    def _preprocess(  # type: ignore[override]
         self,
         images: list[np.ndarray],
         do_resize: bool,
@@ -51,8 +51,8 @@ class AnatomyVLMImageProcessorPil(AnatomyVLMPostProcessMixin, AnatomyVLMImageOpt
         do_rescale: bool,
         rescale_factor: float,
         do_normalize: bool,
-        image_mean: float | list[float] | None,
-        image_std: float | list[float] | None,
+        image_mean: float | list[float],
+        image_std: float | list[float],
         do_pad: bool | None,
         do_convert_rgb: bool | None,
         return_tensors: str | TensorType | None,
@@ -61,7 +61,7 @@ class AnatomyVLMImageProcessorPil(AnatomyVLMPostProcessMixin, AnatomyVLMImageOpt
         processed = []
         for image in images:
             if do_resize:
-                place = fit_letterbox(image.shape[-2:], (size.height, size.width), keep_aspect=bool(do_pad))
+                place = fit_letterbox(image.shape[-2:], canvas_size(size), keep_aspect=bool(do_pad))
                 image = self.resize(image, SizeDict(height=place.height, width=place.width), resample=resample)
                 image = np.pad(image, ((0, 0), (place.top, place.bottom), (place.left, place.right)))
             if do_convert_rgb and image.shape[0] == 1:

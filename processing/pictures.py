@@ -45,7 +45,7 @@ def draw_overlay(
     """
     Draw regions on a film, and beside it a legend and the scores of its findings.
 
-    Lungs, heart and mediastinum are drawn strongly, the others thinly; colours follow the anatomical group and are safe
+    Lungs, heart and mediastinum are drawn strongly, the others thinly; colours follow anatomical groups and are safe
     for colour-blind readers; labels never cover one another. "R" and "L" beside the film are the PATIENT's sides,
     which a lateral film does not get. The film's contrast is stretched for the eye.
 
@@ -136,12 +136,13 @@ def _draw_box(canvas: Image.Image, box: Rectangle, colour: Colour, strong: bool)
 
 def _draw_labels(canvas: Image.Image, boxes: Mapping[str, Rectangle]) -> None:
     draw = ImageDraw.Draw(canvas, "RGBA")
-    fonts = {True: ImageFont.load_default(16), False: ImageFont.load_default(13)}
+    points = {True: 16, False: 13}
+    fonts = {strong: ImageFont.load_default(size) for strong, size in points.items()}
     requests = []
     # The large and important choose first, the small ones find room between them.
     for name in sorted(boxes, key=lambda name: (name not in STRONG_REGIONS, -_area(boxes[name]))):
         font = fonts[name in STRONG_REGIONS]
-        width, height = font.getlength(short_name(name)) + 8, font.size + 6
+        width, height = font.getlength(short_name(name)) + 8, points[name in STRONG_REGIONS] + 6
         # The patient's left is the image's right: labels keep to the outside of the chest.
         side = "right" if name.startswith("left") else "left"
         requests.append(LabelRequest(name, boxes[name], width, height, side))

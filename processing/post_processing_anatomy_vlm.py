@@ -12,6 +12,9 @@ from .letterbox_anatomy_vlm import boxes_to_image, center_to_corners, clip_boxes
 class AnatomyVLMPostProcessMixin:
     """Needs the `size` and `do_pad` of an image processor: they say where the film lay on the canvas."""
 
+    size: Any
+    do_pad: bool | None
+
     def boxes_in_image(
         self,
         pred_boxes: torch.Tensor,

@@ -97,15 +97,17 @@ class AnatomyVLMProcessor(ProcessorMixin):
             smaller x), and `"findings"`, a list of `{"name", "score"}` in the order of the prompts, empty where the
             outputs hold no `logits_per_region` or the processor no prompts.
         """
-        scored = None
+        names: tuple[str, ...] = ()
+        region_scores = None
         if self.finding_prompts and getattr(outputs, "logits_per_region", None) is not None:
             scored = self.score_findings(outputs)
+            names, region_scores = scored.names, scored.region_scores
         detections = self.post_process_object_detection(outputs, threshold, target_sizes, size)
         images = []
         for index, detection in enumerate(detections):
             regions = []
             for score, label, box in zip(*(detection[key].tolist() for key in ("scores", "labels", "boxes"))):
-                findings = [] if scored is None else _named(scored.names, scored.region_scores[index, label])
+                findings = [] if region_scores is None else _named(names, region_scores[index, label])
                 regions.append(
                     {"name": self._label(label), "label": label, "score": score, "box": box, "findings": findings}
                 )
