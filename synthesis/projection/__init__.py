@@ -5,6 +5,7 @@ from anatomy_vlm.synthesis.projection.geometry import Geometry
 from anatomy_vlm.synthesis.projection.image import KeyPlanes, project_volume
 from anatomy_vlm.synthesis.projection.labels import LabelProjection, LabelRuns, box_of_mask, project_labels
 from anatomy_vlm.synthesis.projection.placement import voxel_to_world
+from anatomy_vlm.synthesis.projection.validity import largest_rectangle, valid_rays
 
 
 __all__ = [
@@ -14,7 +15,9 @@ __all__ = [
     "LabelProjection",
     "LabelRuns",
     "box_of_mask",
+    "largest_rectangle",
     "project_labels",
     "project_volume",
+    "valid_rays",
     "voxel_to_world",
 ]

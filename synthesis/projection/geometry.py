@@ -94,6 +94,26 @@ class Geometry:
         """A copy with some fields changed."""
         return replace(self, **changes)
 
+    def crop(self, top: int, bottom: int, left: int, right: int) -> "Geometry":
+        """The same exposure on the part [top, bottom) x [left, right) of the detector's pixels.
+
+        Raises:
+            ValueError: if that part is empty or reaches beyond the detector.
+        """
+        rows, columns = self.detector_shape
+        if not (0 <= top < bottom <= rows and 0 <= left < right <= columns):
+            raise ValueError(f"crop {top}:{bottom}, {left}:{right} does not lie on a {rows} x {columns} detector")
+        height, width = self.pixel_size_mm
+        down, across = self.detector_shift_mm
+        return self.replace(
+            detector_shape=(bottom - top, right - left),
+            detector_size_mm=((bottom - top) * height, (right - left) * width),
+            detector_shift_mm=(
+                down + ((top + bottom) / 2 - rows / 2) * height,
+                across + ((left + right) / 2 - columns / 2) * width,
+            ),
+        )
+
     @property
     def pixel_size_mm(self) -> tuple[float, float]:
         """(height, width) of one detector pixel."""

@@ -1,0 +1,29 @@
+"""Radiographs from CT volumes: reading, labels by name and version, films with the 29 regions."""
+
+from anatomy_vlm.synthesis.ct.example import ct_example, film_example, study_examples
+from anatomy_vlm.synthesis.ct.film import CTFilm, expose_film, frame_film, random_geometry, standard_geometry
+from anatomy_vlm.synthesis.ct.names import label_names, label_schemes, structure_parts, vocabularies
+from anatomy_vlm.synthesis.ct.study import CTStudy, read_ct, read_study
+from anatomy_vlm.synthesis.ct.volume import CTReadError, CTVolume, LabelVolume
+
+
+__all__ = [
+    "CTFilm",
+    "CTReadError",
+    "CTStudy",
+    "CTVolume",
+    "LabelVolume",
+    "ct_example",
+    "expose_film",
+    "film_example",
+    "frame_film",
+    "label_names",
+    "label_schemes",
+    "random_geometry",
+    "read_ct",
+    "read_study",
+    "standard_geometry",
+    "structure_parts",
+    "study_examples",
+    "vocabularies",
+]
