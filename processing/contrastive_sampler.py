@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .facts import FactTable
+from .facts import UNKNOWN, FactTable
 from .phrase_book import PhraseBook
 from .statements import Statement
 from .truth import FALSE, truth_codes
@@ -145,23 +145,52 @@ class ContrastiveLabelSampler:
             self._perturbed[key] = [ids for ids in map(self.phrase_book.ids_of, claims) if len(ids)]
         return self._perturbed[key]
 
-    def _perturb(self, index: int, codes: NDArray[np.int8], rng: np.random.Generator) -> tuple[int, int]:
-        """Positive and negative after a perturbation of the positive; -1 for no negative."""
-        statement = self.phrase_book.statement(index)
-        choices: list[tuple[str, list[Ids]]] = []
-        for kind in self.perturbations:
-            if kind == "rephrase":
-                texts = self._texts_of(statement)
-                options = [texts[texts != index]] if len(texts) > 1 else []
-            else:
-                options = [ids for ids in self._candidates(statement, kind) if codes[ids[0]] == FALSE]
-            if options:
-                choices.append((kind, options))
-        if not choices:
-            return index, -1
-        kind, options = choices[rng.integers(len(choices))]
-        chosen = int(rng.choice(options[rng.integers(len(options))]))
-        return (chosen, -1) if kind == "rephrase" else (index, chosen)
+    def _codes(self, slots: Ids, ids: Ids, facts: FactTable) -> NDArray[np.int8]:
+        """Truth codes (N,) of N texts, each seen from its slot."""
+        table = torch.from_numpy(facts.facts)[None], torch.from_numpy(facts.severity)[None]
+        return truth_codes(self._meanings[ids], *table)[0].numpy()[slots, np.arange(len(ids))]
+
+    def _perturb(
+        self, chosen: list[tuple[int, int]], facts: FactTable, rng: np.random.Generator
+    ) -> list[tuple[int, int]]:
+        """Positive and negative text after the perturbation of each (slot, positive text); -1 for no negative."""
+        # The truth of all that any perturbation could say is looked up at once.
+        tries = [
+            (number, kind, ids)
+            for number, (_, text) in enumerate(chosen)
+            for kind in self.perturbations
+            if kind != "rephrase"
+            for ids in self._candidates(self.phrase_book.statement(text), kind)
+        ]
+        slots = np.array([chosen[number][0] for number, _, _ in tries], dtype=np.int64)
+        codes = self._codes(slots, np.array([ids[0] for _, _, ids in tries], dtype=np.int64), facts)
+        options: list[dict[str, list[Ids]]] = [{} for _ in chosen]
+        for (number, kind, ids), code in zip(tries, codes, strict=True):
+            if code == FALSE:
+                options[number].setdefault(kind, []).append(ids)
+        results = []
+        for (_, text), of_text in zip(chosen, options, strict=True):
+            same = self._texts_of(self.phrase_book.statement(text))
+            if "rephrase" in self.perturbations and len(same) > 1:
+                of_text["rephrase"] = [same[same != text]]
+            if not of_text:
+                results.append((text, -1))
+                continue
+            kind = sorted(of_text)[rng.integers(len(of_text))]
+            ids = of_text[kind][rng.integers(len(of_text[kind]))]
+            result = int(ids[rng.integers(len(ids))])
+            results.append((result, -1) if kind == "rephrase" else (text, result))
+        return results
+
+    def phrases(self, region_findings: Iterable[Mapping[str, str]]) -> tuple[Ids, Ids]:
+        """The distinct sub-sentences of an example as arrays (N,): the slot of the region, the text's index."""
+        pairs = dict.fromkeys(
+            (get_region(entry["region"]).index, self.phrase_book.phrase_id(entry))
+            for entry in region_findings
+            if entry["region"]
+        )
+        slots, ids = np.array(list(pairs), dtype=np.int64).reshape(-1, 2).T
+        return slots, ids
 
     def __call__(
         self,
@@ -181,35 +210,54 @@ class ContrastiveLabelSampler:
             index: of the example in the data set.
             box_mask: bool (R,); a region that the image does not show gets no text.
         """
+        return self.sample(*self.phrases(region_findings), facts, epoch=epoch, index=index, box_mask=box_mask)
+
+    def sample(
+        self,
+        slots: Ids,
+        ids: Ids,
+        facts: FactTable,
+        *,
+        epoch: int,
+        index: int,
+        box_mask: Sequence[bool] | NDArray[Any] | None = None,
+    ) -> ContrastiveSample:
+        """As a call, from the arrays of `phrases` that were made before."""
         rng = np.random.default_rng([self.seed, epoch, index])
         num_regions = len(facts.facts)
         shown = np.ones(num_regions, dtype=bool) if box_mask is None else np.asarray(box_mask, dtype=bool)
-        codes = self._codes(facts)
-        negatable = self._codes(facts.assume_unmentioned_absent()) if self.unmentioned_is_absent else codes
-        phrases: list[list[int]] = [[] for _ in range(num_regions)]
         described = np.zeros(num_regions, dtype=bool)
-        for entry in region_findings:
-            if entry["region"]:
-                slot = get_region(entry["region"]).index
-                described[slot] = True
-                phrase = self.phrase_book.phrase_id(entry)
-                # A sentence that the rest of the report contradicts is no positive.
-                if codes[slot, phrase] != FALSE and (entry["polarity"] != "uncertain" or self.uncertain_positives):
-                    phrases[slot].append(phrase)
+        described[slots] = True
+        # A sentence that the rest of the report contradicts is no positive.
+        usable = (self._codes(slots, ids, facts) != FALSE) & shown[slots]
+        if not self.uncertain_positives:
+            usable &= self.phrase_book.meanings[ids, 1] != UNKNOWN
+        # In a random order, stably sorted by slot, the first of each slot are a draw without replacement.
+        order = rng.permutation(np.flatnonzero(usable))
+        order = order[np.argsort(slots[order], kind="stable")]
+        ranks = np.arange(len(order)) - np.searchsorted(slots[order], slots[order])
+        taken, ranks = order[ranks < self.num_phrases], ranks[ranks < self.num_phrases]
         positive, negative = np.full((2, num_regions, self.num_phrases), -1, dtype=np.int64)
-        for slot in np.flatnonzero(shown).tolist():
-            own = list(dict.fromkeys(phrases[slot]))
-            for k, chosen in enumerate(rng.permutation(len(own))[: self.num_phrases].tolist()):
-                positive[slot, k] = own[chosen]
-                if rng.random() < self.perturbation_probability:
-                    positive[slot, k], negative[slot, k] = self._perturb(own[chosen], codes[slot], rng)
-            if self.attribute_negatives and not described[slot]:
-                false = [ids for ids in self._described[slot] if negatable[slot, ids[0]] == FALSE]
-                if false:
-                    negative[slot, 0] = rng.choice(false[rng.integers(len(false))])
+        positive[slots[taken], ranks] = ids[taken]
+        perturbed = rng.random(len(taken)) < self.perturbation_probability
+        if perturbed.any():
+            places = slots[taken[perturbed]], ranks[perturbed]
+            chosen = list(zip(places[0].tolist(), ids[taken[perturbed]].tolist(), strict=True))
+            positive[places], negative[places] = np.array(self._perturb(chosen, facts, rng), dtype=np.int64).T
+        if self.attribute_negatives:
+            table = facts.assume_unmentioned_absent() if self.unmentioned_is_absent else facts
+            self._add_attributes(negative, np.flatnonzero(shown & ~described), table, rng)
         return ContrastiveSample(positive, negative)
 
-    def _codes(self, facts: FactTable) -> NDArray[np.int8]:
-        """Truth codes (R, P) of all texts for one example."""
-        table = torch.from_numpy(facts.facts)[None], torch.from_numpy(facts.severity)[None]
-        return truth_codes(self._meanings, *table)[0].numpy()
+    def _add_attributes(self, negative: Ids, bare: Ids, facts: FactTable, rng: np.random.Generator) -> None:
+        """Give each of the regions `bare`, without findings, a text on something that it does not have."""
+        tries = [(slot, ids) for slot in bare.tolist() for ids in self._described[slot]]
+        slots = np.array([slot for slot, _ in tries], dtype=np.int64)
+        codes = self._codes(slots, np.array([ids[0] for _, ids in tries], dtype=np.int64), facts)
+        false: dict[int, list[Ids]] = {}
+        for (slot, ids), code in zip(tries, codes, strict=True):
+            if code == FALSE:
+                false.setdefault(slot, []).append(ids)
+        for slot, options in false.items():
+            ids = options[rng.integers(len(options))]
+            negative[slot, 0] = ids[rng.integers(len(ids))]
