@@ -66,8 +66,8 @@ class FactTable:
     Attributes:
         facts: int8 (R, F), 1 present, 0 absent, -1 unknown or uncertain.
         severity: int8 (R, F), 0 mild, 1 moderate, 2 severe, -1 unknown or not present.
-        unmentioned: bool (R, F), unknown and nothing that was said hints at it: it neither follows from nor could it
-            be the exact place or kind of something present or uncertain.
+        unmentioned: bool (R, F), unknown and nothing that was said hints at it: it could not be the exact place or
+            kind of something present or uncertain.
         contradictions: number of explicit absent statements that something present overruled.
     """
 
@@ -97,26 +97,9 @@ def _downwards(cells: Bools, hierarchy: Hierarchy) -> Bools:
     return (hierarchy.contains.T.astype(np.float32) @ cells @ hierarchy.implies.T.astype(np.float32)) > 0
 
 
-def _close_severity(present: Bools, said: Bools, severity: Codes, hierarchy: Hierarchy) -> Codes:
-    """Severities of the regions that have a finding only because a part of them has it.
-
-    Such a region takes the severity of its parts if all that have the finding agree, and no region around it was
-    given another one. A cell that was said to be present keeps what was said.
-    """
-    closed = np.where(said, severity, np.int8(UNKNOWN))
-    given = closed.copy()
-    strictly = hierarchy.contains & ~np.eye(len(hierarchy.contains), dtype=bool)
-    for region in np.argsort(strictly.sum(1), kind="stable"):
-        parts, wholes = strictly[region], strictly[:, region]
-        if not parts.any():
-            continue
-        of_parts = np.where(present[parts], closed[parts], np.int8(-2))
-        largest = of_parts.max(0)
-        agree = ((of_parts == largest) | (of_parts == -2)).all(0) & (largest >= 0)
-        contradicted = ((given[wholes] >= 0) & (given[wholes] != largest)).any(0)
-        fill = present[region] & ~said[region] & agree & ~contradicted
-        closed[region] = np.where(fill, largest, closed[region])
-    return closed
+def _unmentioned(facts: Codes, free: Bools, hierarchy: Hierarchy) -> Bools:
+    """Unknown cells that are free to be taken for absent, and those that would then be excluded."""
+    return (facts == UNKNOWN) & _downwards((facts == UNKNOWN) & free, hierarchy)
 
 
 def close_facts(
@@ -136,18 +119,21 @@ def close_facts(
     hierarchy = hierarchy or default_hierarchy()
     severity = np.full_like(facts, UNKNOWN) if severity is None else severity
     uncertain = np.zeros(facts.shape, dtype=bool) if uncertain is None else uncertain
-    said = facts == PRESENT
-    present = _upwards(said, hierarchy)
+    present = _upwards(facts == PRESENT, hierarchy)
     possible = _upwards(uncertain, hierarchy) & ~present
     absent = _downwards(facts == ABSENT, hierarchy) & ~present & ~possible
     closed = np.full(facts.shape, UNKNOWN, dtype=np.int8)
     closed[present] = PRESENT
     closed[absent] = ABSENT
-    hinted = _downwards(present | possible, hierarchy)
+    # "An opacity in the lower zone" may be a consolidation there, and then there is one in the lung.
+    hints = _downwards((facts == PRESENT) | uncertain, hierarchy)
+    hinted = (hierarchy.contains.astype(np.float32) @ hints) > 0
+    unmentioned = _unmentioned(closed, ~hinted & ~possible, hierarchy)
     return FactTable(
         facts=closed,
-        severity=_close_severity(present, said, severity.astype(np.int8), hierarchy),
-        unmentioned=(closed == UNKNOWN) & ~hinted,
+        # A region that has a finding only because a part of it has one keeps an open severity: there may be more.
+        severity=np.where(facts == PRESENT, severity, UNKNOWN).astype(np.int8),
+        unmentioned=unmentioned,
         contradictions=int(((facts == ABSENT) & present).sum()),
     )
 
@@ -158,17 +144,17 @@ def _with_findings_somewhere(table: FactTable, somewhere: list[int], hierarchy: 
     They and what they imply may be in any region that does not exclude them. Where every plausible region excludes
     one, the exclusions are withdrawn.
     """
-    facts, unmentioned, contradictions = table.facts.copy(), table.unmentioned.copy(), table.contradictions
+    facts, free, contradictions = table.facts.copy(), table.unmentioned.copy(), table.contradictions
     for finding in somewhere:
         column = table.facts[:, finding]
         if (column == PRESENT).any():
             continue
         implied = hierarchy.implies[finding]
-        unmentioned[:, implied | hierarchy.implies[:, finding]] = False
+        free[:, implied | hierarchy.implies[:, finding]] = False
         if (column[hierarchy.plausible[:, finding]] == ABSENT).all():
             facts[:, implied] = np.where(facts[:, implied] == ABSENT, np.int8(UNKNOWN), facts[:, implied])
             contradictions += 1
-    return FactTable(facts, table.severity, unmentioned, contradictions)
+    return FactTable(facts, table.severity, _unmentioned(facts, free, hierarchy), contradictions)
 
 
 def example_facts(example: Mapping[str, Any], *, unmentioned_is_absent: bool = False) -> FactTable:

@@ -136,5 +136,5 @@ def expand_regions(names: list[str]) -> tuple[str, ...]:
         elif side in ("left", "right") and rest in _GROUPS:
             found.update(r for r in expand_regions(_GROUPS[rest]) if get_region(r).side == side)
         else:
-            raise VocabularyError(f"findings table: unknown region or group {name!r}{closest(name, _BY_NAME)}")
+            raise VocabularyError(f"unknown region or group {name!r}{closest(name, _BY_NAME)}")
     return tuple(name for name in _BY_NAME if name in found)
