@@ -156,7 +156,9 @@ def parse_recipe(values: Any, where: str = "recipe") -> Recipe:
     model["text"] = TextEncoder(**check_keys(model["text"], TextEncoder, f"{where}: model.text"))
     sources = [key for key in ("name", "package", "scratch") if getattr(model["text"], key) is not None]
     if len(sources) != 1:
-        raise RecipeError(f"{where}: model.text needs exactly one of name, package and scratch, found {sources or 'none'}")
+        raise RecipeError(
+            f"{where}: model.text needs exactly one of name, package and scratch, found {sources or 'none'}"
+        )
     values["model"] = ModelRecipe(**model)
     values["data"] = DataRecipe(**check_keys(values["data"], DataRecipe, f"{where}: data"))
     if not isinstance(values["stages"], list) or not values["stages"]:

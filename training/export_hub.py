@@ -1,0 +1,116 @@
+"""Write a folder that loads anywhere: weights, processor, the code of both, and the card."""
+
+import inspect
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from transformers import AutoModel, AutoProcessor
+from transformers.utils import PROCESSOR_NAME
+
+from anatomy_vlm.modeling import AnatomyVLMConfig, AnatomyVLMModel, AnatomyVLMVisionConfig, AnatomyVLMVisionModel
+from anatomy_vlm.processing import AnatomyVLMImageProcessorPil, AnatomyVLMProcessor
+
+
+AUTO_MODELS = ("AutoModel", "AutoModelForZeroShotImageClassification", "AutoModelForObjectDetection")
+# By name: without torchvision the class itself cannot be imported, but it must travel all the same.
+IMAGE_PROCESSORS = {
+    "pil": "image_processing_pil_anatomy_vlm.AnatomyVLMImageProcessorPil",
+    "torchvision": "image_processing_anatomy_vlm.AnatomyVLMImageProcessor",
+}
+FAMILY = "*_anatomy_vlm.py"
+
+
+class ExportError(ValueError):
+    """A checkpoint that cannot be exported; the message names it and the cure."""
+
+
+def load_checkpoint(source: str | Path) -> tuple[AnatomyVLMModel, AnatomyVLMProcessor]:
+    """
+    An Anatomy-VLM checkpoint (folder or Hub id) and its processor.
+
+    Raises:
+        ExportError: if it is not there, is incomplete, or holds another model.
+    """
+    try:
+        model = AutoModel.from_pretrained(source)
+        processor = AutoProcessor.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ExportError(f"{source}: cannot load the checkpoint: {reason}") from error
+    if not isinstance(model, AnatomyVLMModel):
+        raise ExportError(f"{source}: holds a {type(model).__name__}, not an Anatomy-VLM model")
+    return model, processor
+
+
+def _reference(cls: type) -> str:
+    return f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
+
+
+def _write(model: AnatomyVLMModel, processor: AnatomyVLMProcessor, folder: Path) -> None:
+    # `auto_map` is written for this export only: a training checkpoint carries no code.
+    model.config.auto_map = {
+        "AutoConfig": _reference(AnatomyVLMConfig),
+        **{name: _reference(AnatomyVLMModel) for name in AUTO_MODELS},
+    }
+    model.config.vision_config.auto_map = {
+        "AutoConfig": _reference(AnatomyVLMVisionConfig),
+        "AutoModel": _reference(AnatomyVLMVisionModel),
+    }
+    try:
+        model.save_pretrained(folder)
+    finally:
+        del model.config.auto_map
+        del model.config.vision_config.auto_map
+    processor.save_pretrained(folder)
+    path = folder / PROCESSOR_NAME
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    saved["auto_map"] = {"AutoProcessor": _reference(AnatomyVLMProcessor)}
+    saved["image_processor"]["auto_map"] = {"AutoImageProcessor": IMAGE_PROCESSORS}
+    path.write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for cls in (AnatomyVLMModel, AnatomyVLMImageProcessorPil):
+        sources = Path(inspect.getfile(sys.modules[cls.__module__])).parent
+        for source in sorted(sources.glob(FAMILY)):
+            shutil.copy(source, folder)
+
+
+def export(
+    model: AnatomyVLMModel | str | Path,
+    folder: str | Path,
+    processor: AnatomyVLMProcessor | None = None,
+    card: str | None = None,
+) -> Path:
+    """
+    Write a self-contained folder: it loads with this package, and without it by `trust_remote_code=True`.
+
+    Args:
+        model: The model, or a checkpoint to load with its processor.
+        folder: Where to write; an export that was there before is replaced in one move.
+        processor: The processor, with a model that is not a checkpoint.
+        card: Text of the model card `README.md`.
+
+    Raises:
+        ExportError: if the checkpoint cannot be loaded, or `folder` holds something else.
+    """
+    if isinstance(model, str | Path):
+        model, processor = load_checkpoint(model)
+    if processor is None:
+        raise ExportError("export needs the processor of the model")
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").is_file():
+        raise ExportError(f"{folder}: not empty and no model folder; choose another one")
+    scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        _write(model, processor, scratch)
+        if card is not None:
+            (scratch / "README.md").write_text(card, encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder

@@ -1,0 +1,128 @@
+"""Train Anatomy-VLM by a recipe, one stage after another.
+
+    accelerate launch training/run.py --recipe training/recipes/phantom-tiny.yaml
+    accelerate launch -m anatomy_vlm.training.run --recipe phantom-tiny --output outputs/tiny --set seed=1
+
+A run that was interrupted goes on where it stopped when the same command is given again.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from accelerate import PartialState
+
+from anatomy_vlm.training.loaders import load_data
+from anatomy_vlm.training.recipe import Recipe, RecipeError, load_recipe, parse_recipe
+from anatomy_vlm.training.setup import Setup, build_setup
+from anatomy_vlm.training.stages import run_stage, use_cpu
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """
+    Args:
+        output: The folder of the run.
+        model: The self-contained model folder, below it.
+        splits: The data, with the names of its splits in `recipe.data`.
+        recipe: What was run.
+    """
+
+    output: Path
+    model: Path
+    splits: Any
+    recipe: Recipe
+
+
+def with_overrides(recipe: Recipe, overrides: list[str]) -> Recipe:
+    """The recipe with `key.key=value` settings applied; values are YAML, list items are chosen by number."""
+    values = recipe.to_dict()
+    for override in overrides:
+        path, separator, text = override.partition("=")
+        if not separator:
+            raise RecipeError(
+                f"--set {override}: expected KEY=VALUE, such as seed=1 or data.arguments.num_patients=100"
+            )
+        *parents, last = path.split(".")
+        target: Any = values
+        try:
+            for key in parents:
+                target = target[int(key)] if isinstance(target, list) else target[key]
+            key = int(last) if isinstance(target, list) else last
+            target[key] = yaml.safe_load(text)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise RecipeError(f"--set {override}: there is no '{path}' in the recipe") from error
+    return parse_recipe(values, f"recipe {recipe.name}")
+
+
+def claim_output(recipe: Recipe, output: Path) -> None:
+    """Keep the recipe in the folder of its run. Raises `RecipeError` if another run lives there."""
+    path = output / "recipe.yaml"
+    text = yaml.safe_dump(recipe.to_dict(), sort_keys=False)
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        raise RecipeError(f"{output}: holds a run of another recipe; choose another --output or delete that folder")
+    output.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def train(recipe: Recipe, output: Path | str) -> RunResult:
+    """
+    Run the stages of a recipe; finished ones are not run again, an interrupted one goes on.
+
+    Args:
+        recipe: What to run.
+        output: Folder of the run: one folder per stage, and `model` with the self-contained result.
+
+    Raises:
+        RecipeError: if the recipe, its data or its text encoder cannot be used.
+    """
+    output = Path(output)
+    state = PartialState(cpu=use_cpu(recipe))
+    with state.main_process_first():
+        if state.is_main_process:
+            claim_output(recipe, output)
+        splits = load_data(recipe.data.loader, recipe.data.arguments)
+        for name in (recipe.data.train, recipe.data.validation, recipe.data.test):
+            if name not in splits:
+                raise RecipeError(f"recipe {recipe.name}: the data has no split '{name}', only {', '.join(splits)}")
+        setup: Setup = build_setup(recipe, splits[recipe.data.train], output, progress=state.is_main_process)
+    for number, stage in enumerate(recipe.stages, start=1):
+        run_stage(setup, stage, output / f"{number}-{stage.name}")
+    if state.is_main_process:
+        from anatomy_vlm.training.export_hub import export
+
+        export(setup.model, output / "model", setup.processor)
+    state.wait_for_everyone()
+    return RunResult(output, output / "model", splits, recipe)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of a training run."""
+    result = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--recipe", required=True, help="a recipe file, or the name of one that the package ships")
+    result.add_argument("--output", type=Path, help="folder of the run; outputs/NAME of the recipe by default")
+    result.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change a key of the recipe"
+    )
+    return result
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    args = parser().parse_args(arguments)
+    try:
+        recipe = with_overrides(load_recipe(args.recipe), args.overrides)
+        result = train(recipe, args.output or Path("outputs") / recipe.name)
+    except RecipeError as error:
+        print(f"run.py: error: {error}", file=sys.stderr)
+        return 2
+    if PartialState().is_main_process:
+        print(f"The model is in {result.model}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

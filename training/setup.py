@@ -1,0 +1,123 @@
+"""What the stages of a run share: model, processor, prepared images, phrases and their embeddings."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+from transformers import PreTrainedTokenizerBase, set_seed
+
+from anatomy_vlm.modeling import AnatomyVLMConfig, AnatomyVLMModel
+from anatomy_vlm.processing import AnatomyVLMImageProcessorPil, AnatomyVLMProcessor
+from anatomy_vlm.processing.contrastive_sampler import ContrastiveLabelSampler
+from anatomy_vlm.training.augmentation import Augmentation
+from anatomy_vlm.training.batches import LabelOptions
+from anatomy_vlm.training.phrase_bank import PhraseBank
+from anatomy_vlm.training.phrases import RunPhrases, collect_phrases
+from anatomy_vlm.training.prepared import prepare_dataset
+from anatomy_vlm.training.recipe import Recipe, RecipeError, check_keys
+from anatomy_vlm.training.text_encoder import load_text_encoder
+from anatomy_vlm.training.text_targets import TextTargets
+
+
+@dataclass
+class Setup:
+    """
+    Args:
+        recipe: What is run.
+        model, processor: What is trained, and what makes its inputs.
+        train: The training examples.
+        sampler: Draws the phrases of each image.
+        bank: Every text of the run, embedded.
+        texts: The labels that the texts give a batch.
+        augmentation: Options of the recipe.
+    """
+
+    recipe: Recipe
+    model: AnatomyVLMModel
+    processor: AnatomyVLMProcessor
+    train: datasets.Dataset
+    sampler: ContrastiveLabelSampler
+    bank: PhraseBank
+    texts: TextTargets
+    augmentation: Augmentation
+    _prepared: dict[int, datasets.Dataset] = field(default_factory=dict)
+
+    def prepared(self, side: int) -> datasets.Dataset:
+        """The training examples at `side` pixels, made once."""
+        if side not in self._prepared:
+            self._prepared[side] = prepare_dataset(
+                self.train, self.processor.image_processor, side, self.sampler, self.bank.key
+            )
+        return self._prepared[side]
+
+
+def options(cls: type, values: dict[str, Any], where: str) -> Any:
+    """An options dataclass from a part of the recipe. Raises `RecipeError` for unknown keys and impossible values."""
+    try:
+        return cls(**check_keys(values, cls, where))
+    except ValueError as error:
+        raise RecipeError(f"{where}: {error}") from error
+
+
+def build_model(recipe: Recipe, phrases: RunPhrases) -> tuple[AnatomyVLMModel, PreTrainedTokenizerBase]:
+    """The model of a recipe with its text encoder's weights, and the tokenizer."""
+    encoder, tokenizer = load_text_encoder(recipe.model.text, phrases.book.texts, recipe.seed)
+    where = f"recipe {recipe.name}: model"
+    try:
+        config = AnatomyVLMConfig(
+            vision_config=recipe.model.vision,
+            text_config=encoder.config.to_dict(),
+            text_pooling=recipe.model.text.pooling,
+            **recipe.model.config,
+        )
+    except Exception as error:  # `strict` wraps what is wrong in errors of its own, which are no ValueErrors
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise RecipeError(f"{where}: {reason}") from error
+    unknown = set(recipe.model.config) - set(AnatomyVLMConfig().to_dict())
+    unknown |= set(recipe.model.vision) - set(AnatomyVLMConfig().vision_config.to_dict())
+    if unknown:
+        raise RecipeError(f"{where}: unknown keys {', '.join(sorted(unknown))}")
+    set_seed(recipe.seed)
+    model = AnatomyVLMModel(config)
+    model.text_model.load_state_dict(encoder.state_dict())
+    if recipe.model.pretrained:
+        from anatomy_vlm.training.export_hub import load_checkpoint
+
+        source, _ = load_checkpoint(recipe.model.pretrained)
+        state = {k: v for k, v in source.state_dict().items() if not k.startswith("text_model.")}
+        try:
+            model.load_state_dict(state, strict=False)
+        except RuntimeError as error:
+            raise RecipeError(f"{where}: {recipe.model.pretrained} has other sizes: {error}") from error
+    return model, tokenizer
+
+
+def build_setup(recipe: Recipe, train: datasets.Dataset, output: Path, progress: bool = False) -> Setup:
+    """
+    Everything that the stages of a run share.
+
+    Args:
+        recipe: What is run.
+        train: The training examples, in the example schema.
+        output: Folder of the run; the phrase bank is kept below it.
+        progress: Show progress bars.
+    """
+    labels = options(LabelOptions, recipe.labels, f"recipe {recipe.name}: labels")
+    augmentation = options(Augmentation, recipe.augmentation, f"recipe {recipe.name}: augmentation")
+    phrases = collect_phrases(train, labels.num_styles, labels.findings)
+    try:
+        sampler = labels.sampler(phrases.book, recipe.seed)
+    except ValueError as error:
+        raise RecipeError(f"recipe {recipe.name}: labels: {error}") from error
+    model, tokenizer = build_model(recipe, phrases)
+    side = model.config.vision_config.image_size
+    processor = AnatomyVLMProcessor(
+        AnatomyVLMImageProcessorPil(size={"height": side, "width": side}),
+        tokenizer,
+        anatomy_labels=list(model.config.id2label.values()),
+        finding_prompts=phrases.prompts,
+    )
+    bank = PhraseBank.build(model, tokenizer, phrases.book.texts, output / "phrase_bank", progress=progress)
+    texts = TextTargets(bank.features, phrases, labels.positives, labels.prompts_in_fine)
+    return Setup(recipe, model, processor, train, sampler, bank, texts, augmentation)

@@ -1,0 +1,88 @@
+"""The texts of one step and their labels: what the model compares its images and regions with."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from anatomy_vlm.modeling.losses_anatomy_vlm import gather_across_ranks
+from anatomy_vlm.processing.contrastive_labels import similarity_labels, unique_text_ids
+from anatomy_vlm.training.phrases import RunPhrases
+
+
+class TextTargets:
+    """
+    Args:
+        features: `(num_texts, text_hidden_size)` of the phrase bank.
+        phrases: The texts.
+        positives: "sampled" or "all_true", see `similarity_labels`.
+        prompts_in_fine: Contrast the regions with the findings' prompts too, so that prompts without a region can be
+            asked of a region.
+    """
+
+    def __init__(
+        self, features: torch.Tensor, phrases: RunPhrases, positives: str = "sampled", prompts_in_fine: bool = True
+    ):
+        self.features = features
+        self.meanings = torch.from_numpy(phrases.book.meanings).long()
+        self.prompt_ids = torch.from_numpy(phrases.prompt_ids)
+        self.positives = positives
+        self.prompts_in_fine = prompts_in_fine
+
+    def to(self, device: torch.device) -> "TextTargets":
+        """Move the bank; it is small beside a model, and a step then gathers without a copy."""
+        self.features, self.meanings = self.features.to(device), self.meanings.to(device)
+        self.prompt_ids = self.prompt_ids.to(device)
+        return self
+
+    def targets(self, inputs: dict[str, Any], losses: Sequence[str], gather: bool = False) -> dict[str, torch.Tensor]:
+        """
+        Arguments of the model for the texts of one batch.
+
+        Args:
+            inputs: The batch of `anatomy_vlm.training.batches`.
+            losses: The losses of the stage.
+            gather: Take the texts of every process, so that all of them contrast with the same ones.
+        """
+        ids = self.prompt_ids
+        if "fine" in losses:
+            sampled = [inputs["positive_ids"], inputs["negative_ids"]]
+            if gather:
+                sampled = [gather_across_ranks(part) for part in sampled]
+            ids = unique_text_ids(ids, *sampled)
+        targets = {"text_features": self.features[ids]}
+        is_prompt = torch.isin(ids, self.prompt_ids)
+        if "global" in losses:
+            targets["image_labels"] = self._image_labels(inputs["labels"], ids, is_prompt)
+        if "fine" in losses:
+            targets["region_labels"] = self._region_labels(inputs, ids, is_prompt)
+        return targets
+
+    def _image_labels(self, labels: torch.Tensor, ids: torch.Tensor, is_prompt: torch.Tensor) -> torch.Tensor:
+        """`(batch_size, num_texts)`: a prompt is as true as its finding, a negated one as false; NaN for phrases."""
+        finding, polarity = self.meanings[ids, 0], self.meanings[ids, 1]
+        truth = labels[:, finding]
+        truth = torch.where(polarity == 1, truth, 1 - truth)
+        return torch.where(is_prompt, truth, torch.full_like(truth, float("nan")))
+
+    def _region_labels(self, inputs: dict[str, Any], ids: torch.Tensor, is_prompt: torch.Tensor) -> torch.Tensor:
+        """`(batch_size, num_regions, num_texts)`: the phrases' labels, and for prompts whether they hold there."""
+        facts, severity = inputs["facts"], inputs["severity"]
+        labels = similarity_labels(
+            ids,
+            inputs["positive_ids"],
+            inputs["negative_ids"],
+            self.meanings,
+            facts,
+            severity,
+            positives=self.positives,
+        )
+        labels[..., is_prompt] = float("nan")
+        if self.prompts_in_fine:
+            # Asked of a region, a prompt that names none is about that region.
+            finding, polarity = self.meanings[ids[is_prompt], 0], self.meanings[ids[is_prompt], 1]
+            known = facts[:, :, finding]
+            truth = torch.where(known < 0, float("nan"), (known == polarity).float())
+            labels[..., is_prompt] = truth
+        # A region that is not in the picture has nothing to be aligned with.
+        return labels.masked_fill(~inputs["box_mask"].bool()[..., None], float("nan"))
