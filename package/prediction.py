@@ -181,8 +181,8 @@ class Predictor:
         ]
 
 
-def draw_reading(reading: FileReading) -> Image.Image:
-    """The film with its regions drawn on it, beside the scores of its findings.
+def draw_reading(reading: FileReading, height: int = 960) -> Image.Image:
+    """The film with its regions drawn on it, beside the scores of its findings; `height` in pixels.
 
     Raises:
         ValueError: a reading without a film.
@@ -192,7 +192,7 @@ def draw_reading(reading: FileReading) -> Image.Image:
     record = reading.record
     present = [region for region in record["regions"] if region["presence"] >= PRESENT]
     name = Path(record["file"]).name
-    return draw_overlay(reading.film, present, record["findings"], title=name, view=record["view"])
+    return draw_overlay(reading.film, present, record["findings"], title=name, view=record["view"], height=height)
 
 
 def library_versions() -> dict[str, str]:
