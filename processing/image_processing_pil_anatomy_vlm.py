@@ -62,6 +62,8 @@ class AnatomyVLMImageProcessorPil(AnatomyVLMPostProcessMixin, AnatomyVLMImageOpt
         for image in images:
             if do_resize:
                 place = fit_letterbox(image.shape[-2:], canvas_size(size), keep_aspect=bool(do_pad))
+                # Width before height, as torchvision does: Pillow takes the cheaper order, and they round otherwise.
+                image = self.resize(image, SizeDict(height=image.shape[-2], width=place.width), resample=resample)
                 image = self.resize(image, SizeDict(height=place.height, width=place.width), resample=resample)
                 image = np.pad(image, ((0, 0), (place.top, place.bottom), (place.left, place.right)))
             if do_convert_rgb and image.shape[0] == 1:

@@ -127,7 +127,7 @@ def test_options_survive_saving(backend, tmp_path):
 
 
 @pytest.mark.skipif(len(BACKENDS) < 2, reason="torchvision is not installed")
-@pytest.mark.parametrize("shape", [(120, 90), (90, 121), (64, 64), (700, 513), (33, 20)])
+@pytest.mark.parametrize("shape", [(120, 90), (90, 121), (64, 64), (700, 513), (33, 20), (300, 50)])
 @pytest.mark.parametrize("do_pad", [True, False])
 def test_backends_agree_to_one_gray_level(shape, do_pad):
     for image in (film(*shape), film(*shape).astype(np.uint16) * 200):

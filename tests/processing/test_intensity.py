@@ -48,6 +48,13 @@ def test_order_of_levels_is_kept(pixels):
     assert (np.diff(levels[order]) >= 0).all()
 
 
+@given(hnp.arrays(np.int16, (9, 11), elements=st.integers(-300, 9999)), st.integers(0, 40), st.integers(60, 100))
+def test_integers_and_floats_are_windowed_alike(pixels, low, high):
+    assert np.array_equal(
+        window_to_uint8(pixels, (low, high)), window_to_uint8(pixels.astype(np.float64), (low, high))
+    )
+
+
 def test_nan_is_refused():
     with pytest.raises(ValueError, match="NaN"):
         window_to_uint8(np.array([[0.1, np.nan]]))
