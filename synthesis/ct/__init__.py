@@ -1,5 +1,6 @@
 """Radiographs from CT volumes: reading, labels by name and version, films with the 29 regions."""
 
+from anatomy_vlm.synthesis.ct.chexanatomy import chexanatomy_masks, write_chexanatomy
 from anatomy_vlm.synthesis.ct.example import ct_example, film_example, study_examples
 from anatomy_vlm.synthesis.ct.film import CTFilm, expose_film, frame_film, random_geometry, standard_geometry
 from anatomy_vlm.synthesis.ct.names import label_names, label_schemes, structure_parts, vocabularies
@@ -13,6 +14,7 @@ __all__ = [
     "CTStudy",
     "CTVolume",
     "LabelVolume",
+    "chexanatomy_masks",
     "ct_example",
     "expose_film",
     "film_example",
@@ -26,4 +28,5 @@ __all__ = [
     "structure_parts",
     "study_examples",
     "vocabularies",
+    "write_chexanatomy",
 ]

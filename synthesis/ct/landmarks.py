@@ -11,6 +11,7 @@ from anatomy_vlm.synthesis.ct.volume import LabelVolume
 AIRWAYS = ("lung_trachea_bronchia", "trachea")
 RIGHT_LOBES = ("lung_upper_lobe_right", "lung_middle_lobe_right", "lung_lower_lobe_right")
 LEFT_LOBES = ("lung_upper_lobe_left", "lung_lower_lobe_left")
+ESTIMATED_RIGHT_ATRIUM = "right_atrium_estimate"
 HEART_CHAMBERS = (
     "heart_myocardium",
     "heart_atrium_left",
@@ -29,16 +30,23 @@ def find_landmarks(volumes: Sequence[LabelVolume]) -> dict[str, np.ndarray]:
     """Landmarks by name, LPS mm (3,); those that the labels do not give are left out.
 
     - carina: centre of the windpipe in the lowest slice before it splits in two.
-    - right hilum, left hilum: the lung's point nearest to the midline between 5 and 40 mm below the carina, moved
-      12 mm into the lung; the right one 25 mm below the carina, the left one 15 mm (the left hilum stands higher).
+    - right hilum, left hilum: where the airway's labelled branches end, moved 8 mm outwards; without branches the
+      lung's point nearest to the carina at its depth (15 mm before or behind), 12 mm into the lung, the right one 25 mm
+      below the carina and the left one 10 mm (the left hilum stands higher).
     - cavoatrial junction: centre of the lowest 8 mm of the superior vena cava.
     """
     landmarks: dict[str, np.ndarray] = {}
     carina = _carina(volumes)
     if carina is not None:
         landmarks["carina"] = carina
-        for name, lobes, below in (("right hilum", RIGHT_LOBES, 25.0), ("left hilum", LEFT_LOBES, 15.0)):
-            hilum = _hilum(structure_points(volumes, *lobes), carina, below)
+        airway = structure_points(volumes, *AIRWAYS)
+        for name, lobes, outwards, below in (
+            ("right hilum", RIGHT_LOBES, -1, 25.0),
+            ("left hilum", LEFT_LOBES, 1, 10.0),
+        ):
+            hilum = _branch_end(airway, carina, outwards)
+            if hilum is None:
+                hilum = _hilum_of_lung(structure_points(volumes, *lobes), carina, below)
             if hilum is not None:
                 landmarks[name] = hilum
     cava = structure_points(volumes, "superior_vena_cava")
@@ -69,15 +77,24 @@ def _carina(volumes: Sequence[LabelVolume]) -> np.ndarray | None:
     return None
 
 
-def _hilum(lung: np.ndarray, carina: np.ndarray, below: float) -> np.ndarray | None:
-    band = lung[(lung[:, 2] < carina[2] - 5) & (lung[:, 2] > carina[2] - 40)]
+def _branch_end(airway: np.ndarray, carina: np.ndarray, outwards: int) -> np.ndarray | None:
+    """End of a main bronchus: what lies within 6 mm of its farthest point; None unless it reaches 15 mm out."""
+    reach = (airway[:, 0] - carina[0]) * outwards
+    branch = (airway[:, 2] < carina[2]) & (reach > 15)
+    if not branch.any():
+        return None
+    end = airway[branch & (reach >= reach[branch].max() - 6)].mean(axis=0)
+    return end + (8.0 * outwards, 0.0, 0.0)
+
+
+def _hilum_of_lung(lung: np.ndarray, carina: np.ndarray, below: float) -> np.ndarray | None:
+    # Farther back the lungs reach behind the heart and across the midline.
+    band = lung[(lung[:, 2] < carina[2] - 5) & (lung[:, 2] > carina[2] - 40) & (np.abs(lung[:, 1] - carina[1]) < 15)]
     if not len(band):
         return None
-    distance = np.hypot(*(band[:, :2] - carina[:2]).T)
+    distance = np.abs(band[:, 0] - carina[0])
     nearest = band[distance <= np.quantile(distance, 0.01)].mean(axis=0)
-    outwards = (nearest - carina)[:2]
-    point = nearest[:2] + 12 * outwards / max(float(np.hypot(*outwards)), 1e-6)
-    return np.array([*point, carina[2] - below])
+    return np.array([nearest[0] + 12 * np.sign(nearest[0] - carina[0]), nearest[1], carina[2] - below])
 
 
 def derived_right_atrium(volumes: Sequence[LabelVolume]) -> LabelVolume | None:
@@ -105,5 +122,5 @@ def derived_right_atrium(volumes: Sequence[LabelVolume]) -> LabelVolume | None:
         )
         values = np.zeros_like(volume.values)
         values[tuple(np.argwhere(volume.values == value)[inside].T)] = 1
-        return LabelVolume(values, volume.affine, {1: "heart_atrium_right"})
+        return LabelVolume(values, volume.affine, {1: ESTIMATED_RIGHT_ATRIUM})
     return None

@@ -6,14 +6,17 @@ both lungs lie behind, on the image's right. Lengths in mm are in the patient, a
 
 | region | definition |
 |---|---|
-| right/left lung | footprint of the lobes without the part below the dome, where abdominal organs lie in front |
+| right/left lung | footprint of the lobes without the part below the dome, where abdominal organs lie in front, and
+without what is thinner than 4 mm on the film |
 | upper, mid, lower lung zone | the lung cut into thirds of its height |
 | apical zone | the lung above the lower edge of its clavicle, at least the top 15 % and at most the top 25 % |
 | hilar structures | 46 mm wide, 56 mm high around the hilum |
 | costophrenic angle | a square of 0.2 lung heights around the lowest point of the lung's lateral 40 %, 3/4 above it |
-| hemidiaphragm | 8 mm around the lower edge of the lung, over the columns where that edge lies in its lower 45 % |
-| clavicle, spine, svc, cardiac silhouette, right atrium | the footprint |
-| trachea | the airway's footprint down to 5 mm below the carina |
+| hemidiaphragm | 8 mm around the lower edge of the lung, from the angle's tip inwards until the edge jumps by 6 mm or
+leaves the lung's lower 45 % |
+| clavicle, spine, svc, right atrium | the footprint |
+| cardiac silhouette | the heart's footprint without what is thinner than 18 mm on the film (vessels at its base) |
+| trachea | the airway's footprint above the carina |
 | carina | 34 mm wide, 26 mm high around the carina |
 | cavoatrial junction | 32 mm square around the lower end of the superior vena cava |
 | aortic arch | the aorta's footprint above 5 mm below the carina |
@@ -26,6 +29,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import ndimage
 
 from anatomy_vlm.processing.vocabulary import REGION_NAMES
 from anatomy_vlm.synthesis.projection import box_of_mask
@@ -78,7 +82,7 @@ def region_masks(anatomy: ProjectedAnatomy) -> dict[str, np.ndarray]:
         found[f"{side} clavicle"] = anatomy.mask(f"{side} clavicle")
     found["spine"] = anatomy.mask("spine")
     found["svc"] = anatomy.mask("svc")
-    found["cardiac silhouette"] = anatomy.mask("heart")
+    found["cardiac silhouette"] = _without_thin_parts(anatomy.mask("heart"), 18 / anatomy.pixel_mm)
     found["right atrium"] = anatomy.mask("right atrium")
     if "cavoatrial junction" in anatomy.landmarks:
         found["cavoatrial junction"] = _around(anatomy, "cavoatrial junction", 32, 32)
@@ -112,7 +116,16 @@ def visible_lung(anatomy: ProjectedAnatomy, side: str) -> np.ndarray:
 
     Lung goes on behind the dome, down to the first lumbar vertebra, but no film shows it there.
     """
-    return anatomy.mask(f"{side} lung") & ~anatomy.mask("abdominal organs")
+    lung = anatomy.mask(f"{side} lung") & ~anatomy.mask("abdominal organs")
+    return _without_thin_parts(lung, 4 / anatomy.pixel_mm)
+
+
+def _without_thin_parts(mask: np.ndarray, width: float) -> np.ndarray:
+    """The largest piece of a mask that a square of `width` pixels can sweep; the mask itself if there is none."""
+    size = max(1, round(width))
+    opened = ndimage.binary_opening(mask, np.ones((size, size), bool))
+    pieces, count = ndimage.label(opened)
+    return pieces == 1 + np.argmax(np.bincount(pieces.reshape(-1))[1:]) if count else mask
 
 
 def lower_edge(lung: np.ndarray) -> np.ndarray:
@@ -153,7 +166,10 @@ def _lung_parts(anatomy: ProjectedAnatomy, side: str, lung: np.ndarray) -> dict[
     )
 
     contour = lower_edge(lung)
-    columns = np.flatnonzero(contour >= bottom - 0.45 * height)
+    inwards = np.arange(int(tip_column), (left - 1 if outwards > 0 else right), -outwards)
+    steps = np.abs(np.diff(contour[inwards])) > max(6 / anatomy.pixel_mm, 3)
+    columns = inwards[: np.argmax(steps) + 1] if steps.any() else inwards
+    columns = columns[contour[columns] >= bottom - 0.45 * height]
     reach = 4 / anatomy.pixel_mm
     band = np.zeros(lung.shape, bool)
     band[:, columns] = np.abs(row - contour[None, columns]) <= reach
@@ -167,7 +183,7 @@ def _above_carina(anatomy: ProjectedAnatomy, lungs: Mapping[str, np.ndarray]) ->
     above = row < carina + 5 / anatomy.pixel_mm
     parts = {
         "carina": _around(anatomy, "carina", 34, 26),
-        "trachea": anatomy.mask("trachea") & above,
+        "trachea": anatomy.mask("trachea") & (row < carina),
         "aortic arch": anatomy.mask("aorta") & above,
     }
     apex = box_of_mask(lungs["right"] | lungs["left"])

@@ -10,6 +10,7 @@ import numpy as np
 from anatomy_vlm.synthesis.ct.body import body_mask
 from anatomy_vlm.synthesis.ct.labels import read_labels
 from anatomy_vlm.synthesis.ct.landmarks import (
+    ESTIMATED_RIGHT_ATRIUM,
     HEART_CHAMBERS,
     LEFT_LOBES,
     RIGHT_LOBES,
@@ -26,8 +27,8 @@ from anatomy_vlm.synthesis.projection import Geometry, LabelProjection, project_
 # Structures behind each footprint that the region rules read, and the least path in mm that counts.
 _VERTEBRAE = tuple(f"vertebrae_{level}{i}" for level, n in (("C", 7), ("T", 12), ("L", 5)) for i in range(1, n + 1))
 _FOOTPRINTS: dict[str, tuple[tuple[str, ...], float]] = {
-    "right lung": (RIGHT_LOBES, 8.0),
-    "left lung": (LEFT_LOBES, 8.0),
+    "right lung": (RIGHT_LOBES, 15.0),
+    "left lung": (LEFT_LOBES, 15.0),
     "abdominal organs": (("liver", "spleen", "stomach", "colon", "pancreas", "kidney_left", "kidney_right"), 8.0),
     "right clavicle": (("clavicula_right",), 0.0),
     "left clavicle": (("clavicula_left",), 0.0),
@@ -36,7 +37,7 @@ _FOOTPRINTS: dict[str, tuple[tuple[str, ...], float]] = {
     "aorta": (("aorta",), 0.0),
     "svc": (("superior_vena_cava",), 0.0),
     "heart": (("heart", *HEART_CHAMBERS), 0.0),
-    "right atrium": (("heart_atrium_right",), 0.0),
+    "right atrium": (("heart_atrium_right", ESTIMATED_RIGHT_ATRIUM), 0.0),
     "great vessels": (
         (
             "brachiocephalic_trunk",

@@ -19,9 +19,9 @@ class MultiFrequency:
         low_width, high_width: sigmas of the splitting blurs as shares of the image's height.
     """
 
-    low: float = 0.55
-    middle: float = 1.1
-    high: float = 1.6
+    low: float = 0.5
+    middle: float = 1.2
+    high: float = 2.0
     low_width: float = 0.08
     high_width: float = 0.012
 
@@ -62,10 +62,10 @@ class Window:
         gamma: exponent of the result; above 1 darkens.
     """
 
-    low: float = 1.5
-    high: float = 99.0
-    contrast: float = 4.5
-    gamma: float = 1.0
+    low: float = 1.0
+    high: float = 99.7
+    contrast: float = 3.0
+    gamma: float = 1.1
 
     def __call__(self, image: np.ndarray, field: np.ndarray | None = None) -> np.ndarray:
         seen = image if field is None or not field.any() else image[field]
