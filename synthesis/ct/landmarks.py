@@ -31,8 +31,8 @@ def find_landmarks(volumes: Sequence[LabelVolume]) -> dict[str, np.ndarray]:
 
     - carina: centre of the windpipe in the lowest slice before it splits in two.
     - right hilum, left hilum: where the airway's labelled branches end, moved 8 mm outwards; without branches the
-      lung's point nearest to the carina at its depth (15 mm before or behind), 12 mm into the lung, the right one 25 mm
-      below the carina and the left one 10 mm (the left hilum stands higher).
+      lung's point nearest to the carina at its depth (15 mm before or behind), 12 mm into the lung, the right one
+      25 mm below the carina and the left one 10 mm (the left hilum stands higher).
     - cavoatrial junction: centre of the lowest 8 mm of the superior vena cava.
     """
     landmarks: dict[str, np.ndarray] = {}

@@ -12,8 +12,8 @@ without what is thinner than 4 mm on the film |
 | apical zone | the lung above the lower edge of its clavicle, at least the top 15 % and at most the top 25 % |
 | hilar structures | 46 mm wide, 56 mm high around the hilum |
 | costophrenic angle | a square of 0.2 lung heights around the lowest point of the lung's lateral 40 %, 3/4 above it |
-| hemidiaphragm | 8 mm around the lower edge of the lung, from the angle's tip inwards until the edge jumps by 6 mm or
-leaves the lung's lower 45 % |
+| hemidiaphragm | 8 mm around the lower edge of the lung inside the angle's tip, over its longest stretch without a jump
+of 6 mm, where it lies in the lung's lower 45 % |
 | clavicle, spine, svc, right atrium | the footprint |
 | cardiac silhouette | the heart's footprint without what is thinner than 18 mm on the film (vessels at its base) |
 | trachea | the airway's footprint above the carina |
@@ -166,9 +166,9 @@ def _lung_parts(anatomy: ProjectedAnatomy, side: str, lung: np.ndarray) -> dict[
     )
 
     contour = lower_edge(lung)
-    inwards = np.arange(int(tip_column), (left - 1 if outwards > 0 else right), -outwards)
-    steps = np.abs(np.diff(contour[inwards])) > max(6 / anatomy.pixel_mm, 3)
-    columns = inwards[: np.argmax(steps) + 1] if steps.any() else inwards
+    inner = np.arange(left, int(tip_column) + 1) if outwards > 0 else np.arange(int(tip_column), right)
+    jumps = np.flatnonzero(np.abs(np.diff(contour[inner])) > max(6 / anatomy.pixel_mm, 3)) + 1
+    columns = max(np.split(inner, jumps), key=len)
     columns = columns[contour[columns] >= bottom - 0.45 * height]
     reach = 4 / anatomy.pixel_mm
     band = np.zeros(lung.shape, bool)
