@@ -4,25 +4,23 @@ Pure functions of masks and points: any source of footprints can use them. Right
 frontal films lateral is the image's left for the right side and its right for the left side, on laterals the tips of
 both lungs lie behind, on the image's right. Lengths in mm are in the patient, at the isocentre.
 
-| region | definition |
-|---|---|
-| right/left lung | footprint of the lobes without the part below the dome, where abdominal organs lie in front, and
-without what is thinner than 4 mm on the film |
-| upper, mid, lower lung zone | the lung cut into thirds of its height |
-| apical zone | the lung above the lower edge of its clavicle, at least the top 15 % and at most the top 25 % |
-| hilar structures | 46 mm wide, 56 mm high around the hilum |
-| costophrenic angle | a square of 0.2 lung heights around the lowest point of the lung's lateral 40 %, 3/4 above it |
-| hemidiaphragm | 8 mm around the lower edge of the lung inside the angle's tip, over its longest stretch without a jump
-of 6 mm, where it lies in the lung's lower 45 % |
-| clavicle, spine, svc, right atrium | the footprint |
-| cardiac silhouette | the heart's footprint without what is thinner than 18 mm on the film (vessels at its base) |
-| trachea | the airway's footprint above the carina |
-| carina | 34 mm wide, 26 mm high around the carina |
-| cavoatrial junction | 32 mm square around the lower end of the superior vena cava |
-| aortic arch | the aorta's footprint above 5 mm below the carina |
-| upper mediastinum | great vessels, airway and oesophagus between the lungs' top and the carina |
-| mediastinum | upper mediastinum and cardiac silhouette |
-| abdomen | from the higher dome to the film's lower edge, as wide as lungs and abdominal organs |
+- right, left lung: footprint of the lobes without what abdominal organs cover (the part below the dome) and without
+  what is thinner than 4 mm on the film;
+- upper, mid, lower lung zone: the lung cut into thirds of its height;
+- apical zone: the lung above the lower edge of its clavicle, at least its top 15 % and at most its top 25 %;
+- hilar structures: 46 mm wide, 56 mm high around the hilum;
+- costophrenic angle: a square of 0.2 lung heights at the lowest point of the lung's lateral 40 %, 3/4 of it above;
+- hemidiaphragm: 8 mm around the lower edge of the lung inside the angle's tip, over its longest stretch without a jump
+  of 6 mm, where it lies in the lung's lower 45 %;
+- clavicle, spine, svc, right atrium: the footprint;
+- cardiac silhouette: the heart's footprint without what is thinner than 18 mm on the film (vessels at its base);
+- trachea: the airway's footprint above the carina;
+- carina: 34 mm wide, 26 mm high around the carina;
+- cavoatrial junction: 32 mm square around the lower end of the superior vena cava;
+- aortic arch: the aorta's footprint down to 5 mm below the carina;
+- upper mediastinum: great vessels, airway and oesophagus between the lungs' top and the carina;
+- mediastinum: upper mediastinum and cardiac silhouette;
+- abdomen: from the higher dome to the film's lower edge, as wide as lungs and abdominal organs.
 """
 
 from collections.abc import Mapping
