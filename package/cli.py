@@ -68,6 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_command(args: argparse.Namespace) -> int:
     """Run the chosen sub-command; mistakes of the user become one line on stderr and status 2."""
+    # The package has imported it by now. Its bars for every file of weights drown those of the commands.
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     try:
         status = int(args.run(args) or EXIT_OK)
         # A reader of the output that has gone away shows when the buffer is written, at the latest here.

@@ -102,12 +102,7 @@ def render_report(report: Report) -> str:
             f"percentile bootstrap over patients, {result.settings.num_resamples} resamples."
         ),
         summary=[_summary_row(score) for score in result.summary],
-        left_out=[
-            f"Not in the means of {task} (fewer than {result.settings.min_events} patients with or without): "
-            f"{', '.join(names)}."
-            for task, names in result.left_out.items()
-            if names
-        ],
+        left_out=result.left_out_notes,
         region_chart=Markup(bar_chart(_bars(result, BOXES, "mean_iou"), title="IoU of each region")),
         finding_chart=Markup(
             bar_chart(_bars(result, IMAGE_FINDINGS, "roc_auc"), title="AUC of each finding in the image")

@@ -114,6 +114,14 @@ class EvaluationResult:
         names = ("mean", "macro", "macro over regions", "pooled")
         return tuple(score for score in self.scores if score.name in names)
 
+    @property
+    def left_out_notes(self) -> list[str]:
+        """One sentence per task from whose means something is left out."""
+        few = f"fewer than {self.settings.min_events} patients with or without"
+        return [
+            f"Not in the means of {task} ({few}): {_listed(names)}." for task, names in self.left_out.items() if names
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; an undefined number is None."""
         return _jsonable(asdict(self))
@@ -130,13 +138,7 @@ class EvaluationResult:
         if details:
             lines += ["", "### Findings", "", *self._findings_table(confidence)]
             lines += ["", "### Regions", "", *self._regions_table(confidence)]
-        for task, names in self.left_out.items():
-            if names:
-                lines += [
-                    "",
-                    f"Not in the means of {task} (fewer than {self.settings.min_events} patients with or without): "
-                    f"{', '.join(names)}.",
-                ]
+        lines += [line for note in self.left_out_notes for line in ("", note)]
         return "\n".join(lines) + "\n"
 
     def _findings_table(self, confidence: str) -> list[str]:
@@ -170,6 +172,11 @@ def number(value: float) -> str:
 def interval(score: Score) -> str:
     """`low to high`, or a dash where there is no interval."""
     return "-" if math.isnan(score.low) else f"{score.low:.3f} to {score.high:.3f}"
+
+
+def _listed(names: tuple[str, ...], longest: int = 12) -> str:
+    rest = len(names) - longest
+    return ", ".join(names) if rest <= 0 else f"{', '.join(names[:longest])} and {rest} more"
 
 
 def _summary_row(score: Score) -> list[str]:
