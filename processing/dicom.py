@@ -112,8 +112,11 @@ def _decode(path: Path, data_set: Any) -> np.ndarray:
         stored = data_set.pixel_array
         if data_set.get("PhotometricInterpretation") == "PALETTE COLOR":
             stored = apply_color_lut(stored, data_set)
-    except Exception as error:
-        raise ImageReadError(path, f"damaged pixel data ({error}); copy it again from its source") from error
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a decoder written in Rust panics past Exception
+        reason = " ".join(str(error).split())[:160]
+        raise ImageReadError(path, f"damaged pixel data ({reason}); copy it again from its source") from error
     if stored.ndim not in (2, 3) or stored.shape[:2] != (data_set.Rows, data_set.Columns):
         raise ImageReadError(path, f"pixel data of shape {stored.shape} is not one radiograph; export one frame")
     return stored

@@ -317,6 +317,21 @@ def test_a_missing_codec_names_the_extra(tmp_path, monkeypatch):
     expect_error(tmp_path, ds, "JPEG-LS", 'pip install "anatomy-vlm[dicom]"')
 
 
+def test_a_panicking_decoder_is_an_error_and_an_interrupt_is_not(tmp_path, monkeypatch):
+    class PanicException(BaseException):
+        pass
+
+    def fail(self):
+        raise error
+
+    monkeypatch.setattr(Dataset, "pixel_array", property(fail))
+    error: BaseException = PanicException("index out of bounds")
+    expect_error(tmp_path, data_set(), "damaged", "index out of bounds")
+    error = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        read(tmp_path, data_set())
+
+
 def test_missing_pydicom_names_the_extra(tmp_path, monkeypatch):
     import sys
 
