@@ -153,7 +153,10 @@ class PhraseBook:
         described = [
             (render_attributes(statement), statement, True)
             for statement in dict.fromkeys(statement for _, statement, _ in rendered)
-            if attributes and statement.polarity == "present" and not statement.severity and statement.region
+            if attributes
+            and statement.polarity == "present"
+            and not statement.severity
+            and statement.region in get_finding(statement.finding).regions
         ]
         return cls([*((text, statement, False) for text, statement in phrases), *rendered, *described])
 

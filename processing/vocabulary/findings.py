@@ -1,6 +1,7 @@
 """The findings: tables read from the YAML files beside it."""
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from .regions import expand_regions
@@ -131,6 +132,7 @@ def get_finding(name: str) -> Finding:
     return _BY_NAME[name]
 
 
+@cache
 def more_general_findings(name: str) -> tuple[str, ...]:
     """Names of all findings that this one implies, nearest first, itself left out.
 

@@ -1,6 +1,7 @@
 """The anatomical regions: a table read from `anatomy.yaml`."""
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 from .laterality import mirror_text
@@ -108,6 +109,7 @@ def get_region(name: str) -> Region:
     return _BY_NAME[name]
 
 
+@cache
 def containing_regions(name: str) -> tuple[str, ...]:
     """Names of all regions that contain this one, nearest first, itself left out.
 

@@ -8,8 +8,9 @@ from anatomy_vlm.processing.vocabulary import mirror_text
 
 
 _PIECES = st.sampled_from(
-    "left right Left RIGHT LEFT -sided ward wards bright copyright bilateral atrium ventricle ventricles and or / , . "
-    "L R L1 L-spine R-spine RUL LLL Rt lt levoscoliosis dextro scoliosis levo lEFT ' s".split(" ")
+    ["left", "right", "Left", "RIGHT", "LEFT", "lEFT", "-sided", "ward", "wards", "bright", "copyright", "bilateral"]
+    + ["atrium", "ventricle", "ventricles", "and", "or", "/", ",", ".", "'", "s", "L", "R", "L1", "L-spine", "R-spine"]
+    + ["RUL", "LLL", "Rt", "lt", "levoscoliosis", "dextro", "scoliosis", "levo"]
 )
 
 

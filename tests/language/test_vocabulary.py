@@ -25,17 +25,17 @@ from anatomy_vlm.processing.vocabulary import (
 )
 
 
-CHEST_IMAGENOME_ORDER = (
-    "right lung, right upper lung zone, right mid lung zone, right lower lung zone, right hilar structures, "
-    "right apical zone, right costophrenic angle, right hemidiaphragm, left lung, left upper lung zone, "
-    "left mid lung zone, left lower lung zone, left hilar structures, left apical zone, left costophrenic angle, "
-    "left hemidiaphragm, trachea, spine, right clavicle, left clavicle, aortic arch, mediastinum, upper mediastinum, "
-    "svc, cardiac silhouette, cavoatrial junction, right atrium, carina, abdomen"
-).split(", ")
+ZONES = ["lung", "upper lung zone", "mid lung zone", "lower lung zone", "hilar structures", "apical zone"]
+ZONES += ["costophrenic angle", "hemidiaphragm"]
+CHEST_IMAGENOME_ORDER = [
+    *(f"{side} {zone}" for side in ("right", "left") for zone in ZONES),
+    *("trachea", "spine", "right clavicle", "left clavicle", "aortic arch", "mediastinum", "upper mediastinum", "svc"),
+    *("cardiac silhouette", "cavoatrial junction", "right atrium", "carina", "abdomen"),
+]
 
 
 def test_regions_are_those_of_chest_imagenome_in_order():
-    assert list(REGION_NAMES) == CHEST_IMAGENOME_ORDER
+    assert list(REGION_NAMES) == CHEST_IMAGENOME_ORDER and len(REGION_NAMES) == 29
     assert [region.index for region in REGIONS] == list(range(29))
     assert len({*REGION_NAMES, *(region.name for region in ADDITIONAL_REGIONS)}) == 36
 
