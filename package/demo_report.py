@@ -15,7 +15,7 @@ from anatomy_vlm.html_report import Gallery, Picture, Report, render_report
 from anatomy_vlm.prediction import FileReading, Predictor, draw_reading, library_versions
 from anatomy_vlm.processing.image_io import RadiographImage
 from anatomy_vlm.processing.pictures import PANEL_WIDTH, draw_overlay
-from anatomy_vlm.processing.vocabulary import REGION_NAMES
+from anatomy_vlm.processing.vocabulary import REGION_NAMES, containing_regions, more_general_findings
 from anatomy_vlm.training.checkpoints import finished_stage
 from anatomy_vlm.training.evaluation import EvaluationResult, evaluate_model
 from anatomy_vlm.training.run import RunResult
@@ -138,12 +138,18 @@ def _true_regions(example: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _true_findings(example: Mapping[str, Any]) -> str:
-    """Findings that are present, each with the regions where it is stated."""
+    """Findings that are present, the most special ones, each with the smallest regions where it is stated."""
     places: dict[str, list[str]] = {}
     for entry in example["region_findings"]:
         if entry["polarity"] == "present":
             places.setdefault(entry["finding"], []).extend([entry["region"]] if entry["region"] else [])
-    texts = [f"{name} ({', '.join(dict.fromkeys(regions))})" if regions else name for name, regions in places.items()]
+    implied = {general for name in places for general in more_general_findings(name)}
+    texts = []
+    for name, regions in places.items():
+        around = {outer for region in regions for outer in containing_regions(region)}
+        smallest = [region for region in dict.fromkeys(regions) if region not in around]
+        if name not in implied:
+            texts.append(f"{name} ({', '.join(smallest)})" if smallest else name)
     return "; ".join(texts) or "no finding"
 
 

@@ -72,6 +72,8 @@ def cardiothoracic_ratio(boxes: Mapping[str, Sequence[float]]) -> float | None:
     """
     if not boxes.keys() >= set(_LANDMARKS):
         return None
+    if _center_x(boxes["right lung"]) > _center_x(boxes["left lung"]):
+        return None
     thorax = boxes["left lung"][2] - boxes["right lung"][0]
     heart = boxes["cardiac silhouette"][2] - boxes["cardiac silhouette"][0]
     if thorax <= 0 or heart <= 0:
