@@ -14,14 +14,15 @@ def _base(rng: np.random.Generator) -> dict[str, object]:
         for index in rng.choice(4, size=int(rng.integers(1, 4)), replace=False):
             trim[index] = float(rng.uniform(0.01, 0.07))
     return {
-        "scatter": float(rng.uniform(0.15, 0.7)),
+        "scatter": float(rng.uniform(0.3, 1.2)),
         "scatter_sigma": float(rng.uniform(0.05, 0.12)),
         "photons": float(np.exp(rng.uniform(np.log(3e4), np.log(1e6)))),
-        "blur": float(rng.uniform(0.25, 0.75)),
+        "blur": float(rng.uniform(0.2, 0.55)),
         "low_gain": float(rng.uniform(0.55, 1.0)),
         "mid_gain": float(rng.uniform(0.9, 1.4)),
         "high_gain": float(rng.uniform(1.0, 2.4)),
         "equalisation": 0.0,
+        "floor": float(rng.uniform(0.0, 1.1)),
         "window_low": float(rng.uniform(0.2, 2.5)),
         "window_high": float(rng.uniform(97.0, 99.9)),
         "gamma": float(np.exp(rng.normal(0, 0.22))),
@@ -48,9 +49,9 @@ def _default(rng: np.random.Generator) -> dict[str, object]:
 def _portable(rng: np.random.Generator) -> dict[str, object]:
     letters = int(rng.choice([0, 1, 2, 3], p=[0.3, 0.3, 0.25, 0.15]))
     return _base(rng) | {
-        "scatter": float(rng.uniform(0.4, 1.1)),
+        "scatter": float(rng.uniform(0.6, 1.8)),
         "photons": float(np.exp(rng.uniform(np.log(1e4), np.log(1e5)))),
-        "blur": float(rng.uniform(0.4, 1.0)),
+        "blur": float(rng.uniform(0.3, 0.75)),
         "high_gain": float(rng.uniform(1.4, 2.8)),
         "film_shading_x": float(rng.normal(0, 0.3)),
         "collimation_roll": float(rng.normal(0, 4.0)),
@@ -61,7 +62,7 @@ def _portable(rng: np.random.Generator) -> dict[str, object]:
 def _film(rng: np.random.Generator) -> dict[str, object]:
     return _base(rng) | {
         "low_gain": 1.0, "mid_gain": 1.0, "high_gain": float(rng.uniform(0.9, 1.2)), "contrast": float(rng.uniform(4.0, 7.0)),
-        "window_low": float(rng.uniform(0.5, 4.0)), "window_high": float(rng.uniform(90.0, 98.0)), "blur": float(rng.uniform(0.5, 1.0)),
+        "window_low": float(rng.uniform(0.5, 4.0)), "window_high": float(rng.uniform(90.0, 98.0)), "blur": float(rng.uniform(0.35, 0.8)),
     }  # fmt: skip
 
 

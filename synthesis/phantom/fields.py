@@ -33,30 +33,30 @@ _RX, _RY, _RR = C["arm_x"], C["arm_y"], C["arm_r"]
 FAR = 40.0
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", error_model="numpy", fastmath=True)
 def row_of(z: float, rows: int) -> int:
     """Profile row of a height."""
     return min(max(int((z - Z_MIN) / Z_STEP + 0.5), 0), rows - 1)
 
 
-@njit(cache=True, inline="always")
-def superellipse(a: float, b: float) -> float:
-    """Radius in a rounded-box norm close to the p = 2.5 norm, without a power function."""
+@njit(cache=True, inline="always", error_model="numpy", fastmath=True)
+def superellipse(a: float, b: float, square: float) -> float:
+    """Radius in a rounded-box norm, without a power function; `square` 0.067 is close to the p = 2.5 norm, 0.12 to p = 3.2."""
     s = a * a + b * b
     if s < 1e-9:
         return 0.0
     t = 2.0 * a * b / s
-    return math.sqrt(s) * (1.0 - 0.067 * t * t)
+    return math.sqrt(s) * (1.0 - square * t * t)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", error_model="numpy", fastmath=True)
 def smooth_min(a: float, b: float, k: float) -> float:
     """Polynomial smooth minimum with blend width k."""
     h = max(k - abs(a - b), 0.0) / k
     return min(a, b) - 0.25 * h * h * k
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", error_model="numpy", fastmath=True)
 def body_field(x: float, y: float, z: float, t: np.ndarray, p) -> float:
     """Skin of trunk, neck, arms and breasts."""
     bx = t[_BX]
@@ -64,7 +64,7 @@ def body_field(x: float, y: float, z: float, t: np.ndarray, p) -> float:
         return FAR
     a = (x - t[_CMID]) / bx
     b = (y - t[_BYC]) / t[_BY]
-    f = (superellipse(a, b) - 1.0) * min(bx, t[_BY])
+    f = (superellipse(a, b, 0.125) - 1.0) * min(bx, t[_BY])
     r = t[_RR]
     if r > 1.0:
         dx = abs(x) - t[_RX]
@@ -73,26 +73,26 @@ def body_field(x: float, y: float, z: float, t: np.ndarray, p) -> float:
     if p.breast > 0.0:
         dx = (abs(x - t[_CMID]) - p.breast_x) / p.breast_rx
         dz = (z - p.breast_z) / (p.breast_rz * (1.6 if z > p.breast_z else 1.0))
-        dy = (y - (t[_BYC] + 0.80 * t[_BY])) / (p.breast * 1.0)
+        dy = (y - (t[_BYC] + 0.93 * t[_BY])) / (p.breast * 1.0)
         f = smooth_min(f, (math.sqrt(dx * dx + dy * dy + dz * dz) - 1.0) * min(p.breast, p.breast_rz), 9.0)
     return f
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", error_model="numpy", fastmath=True)
 def cage_field(x: float, y: float, t: np.ndarray) -> float:
     """Inner surface of the rib cage (the parietal pleura)."""
     cx = t[_CX]
     cy = t[_CY]
     a = (x - t[_CMID]) / cx
     b = (y - t[_CYC]) / cy
-    r = superellipse(a, b)
+    r = superellipse(a, b, 0.067)
     if r < 1e-6:
         return -min(cx, cy)
     # Distance along the ray from the axis: exact at the surface, monotone inside.
     return (r - 1.0) * math.sqrt((a * cx) ** 2 + (b * cy) ** 2) / r
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", error_model="numpy", fastmath=True)
 def dome_height(x: float, y: float, p) -> float:
     """Height of the diaphragm."""
     ax = (x - p.dome_rx) / p.dome_ra
@@ -102,12 +102,16 @@ def dome_height(x: float, y: float, p) -> float:
     qa = ax * ax + ay * ay
     qb = bx * bx + by * by
     # Steeper towards the chest wall: the costophrenic sulcus is a narrow wedge.
-    right = p.dome_rz - p.dome_drop * qa * (0.75 + 0.30 * qa)
-    left = p.dome_lz - p.dome_drop * qb * (0.75 + 0.30 * qb)
-    return -smooth_min(-right, -left, 10.0)
+    right = p.dome_rz - p.dome_drop * qa * (0.42 + 0.60 * qa * qa)
+    left = p.dome_lz - p.dome_drop * qb * (0.42 + 0.60 * qb * qb)
+    # The central tendon carries the heart, so the surface hardly dips between the domes in front of the spine.
+    cx = x / 62.0
+    cy = (y - 18.0) / 70.0
+    middle = 0.5 * (p.dome_rz + p.dome_lz) - 9.0 - 0.8 * p.dome_drop * (cx * cx + cy * cy)
+    return -smooth_min(smooth_min(-right, -left, 10.0), -middle, 16.0)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", error_model="numpy", fastmath=True)
 def _ellipsoid(x: float, y: float, z: float, a: float, b: float, c: float) -> float:
     x /= a
     y /= b
@@ -115,38 +119,41 @@ def _ellipsoid(x: float, y: float, z: float, a: float, b: float, c: float) -> fl
     return (math.sqrt(x * x + y * y + z * z) - 1.0) * min(a, min(b, c))
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", error_model="numpy", fastmath=True)
 def heart_field(x: float, y: float, z: float, t: np.ndarray, p) -> float:
     """Pericardial outline: ventricles, right atrium, left atrium with appendage, pulmonary outflow."""
     hx = x - t[_MX] - p.heart_x
     hx = hx / p.heart_sr if hx < 0.0 else hx / p.heart_sl
     hy = y - 14.0 - p.heart_y
     hz = (z - p.heart_z) / p.heart_sz
-    if hx < -75.0 or hx > 130.0 or hz > 90.0 or hz < -80.0:
+    if hx < -64.0 or hx > 106.0 or hz > 78.0 or hz < -68.0 or hy > 92.0 or hy < -78.0:
         return FAR
     # Long axis of the left ventricle: down, left and forward.
-    vx = hx - 28.0
-    vz = hz + 6.0
+    vx = hx - 27.0
+    vz = hz - 2.0
     c = p.heart_cos
     s = p.heart_sin
-    f = _ellipsoid(c * vx - s * vz, hy - 2.0, s * vx + c * vz, 60.0, 54.0, 42.0)
-    f = smooth_min(f, _ellipsoid(hx - 6.0, hy - 20.0, hz + 12.0, 46.0, 36.0, 40.0), 10.0)
-    f = smooth_min(f, _ellipsoid(hx + 20.0, hy - 2.0, hz - 2.0, 27.0, 42.0, 42.0), 10.0)
-    f = smooth_min(f, _ellipsoid(hx - 12.0, hy + 24.0, hz - 22.0, 34.0, 32.0, 30.0), 12.0)
-    f = smooth_min(f, _ellipsoid(hx - 20.0, hy - 8.0, hz - 38.0, 19.0, 22.0, 30.0), 14.0)
+    f = _ellipsoid(c * vx - s * vz, hy - 2.0, s * vx + c * vz, 64.0, 54.0, 40.0)
+    f = smooth_min(f, _ellipsoid(hx - 4.0, hy - 24.0, hz + 12.0, 50.0, 46.0, 40.0), 14.0)
+    f = smooth_min(f, _ellipsoid(hx + 19.0, hy - 6.0, hz - 6.0, 28.0, 44.0, 42.0), 12.0)
+    f = smooth_min(f, _ellipsoid(hx - 10.0, hy + 24.0, hz - 26.0, 32.0, 34.0, 28.0), 14.0)
+    f = smooth_min(f, _ellipsoid(hx - 17.0, hy - 8.0, hz - 38.0, 17.0, 22.0, 24.0), 20.0)
+    # Apex and pericardial fat fill the angle with the left dome.
+    f = smooth_min(f, _ellipsoid(hx - 46.0, hy - 16.0, hz + 22.0, 36.0, 34.0, 26.0), 14.0)
     return f
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", error_model="numpy", fastmath=True)
 def mediastinum_field(x: float, y: float, z: float, t: np.ndarray, p) -> float:
     """Mediastinum without the heart: fat, oesophagus, great vessels, spine."""
     mx = x - t[_MX]
-    ant = min(max((y - 22.0) / 34.0, 0.0), 1.0)
-    post = min(max((-y - 26.0) / 26.0, 0.0), 1.0)
-    if mx < 0.0:
-        f = -mx - t[_MR] * (1.0 - 0.82 * ant) * (1.0 - 0.62 * post)
-    else:
-        f = mx - t[_ML] * (1.0 - 0.82 * ant) * (1.0 - 0.50 * post)
+    if abs(mx) > 78.0:
+        return FAR
+    # Widest around the great vessels, thin towards the sternum and beside the spine.
+    depth = (y + 6.0) / 46.0
+    depth = 1.0 / (1.0 + 0.55 * depth * depth)
+    share = 0.14 + 0.98 * depth * depth
+    f = -mx - t[_MR] * share if mx < 0.0 else mx - t[_ML] * share
     r = t[_DR]
     if r > 0.0:
         dx = mx - t[_DX]
@@ -176,25 +183,25 @@ def mediastinum_field(x: float, y: float, z: float, t: np.ndarray, p) -> float:
         f = smooth_min(f, math.sqrt(dx * dx + dy * dy + dz * dz) - p.arch_r, 4.0)
     # Vertebral column with its paraspinal soft tissue.
     dx = (x - t[_SPX]) / (t[_PAR] + 2.0)
-    dy = (y - (t[_SPY] - 8.0)) / 30.0
+    dy = (y - (t[_SPY] - 12.0)) / 28.0
     return smooth_min(f, (math.sqrt(dx * dx + dy * dy) - 1.0) * 20.0, 6.0)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", error_model="numpy", fastmath=True)
 def fluid_field(x: float, y: float, z: float, cage: float, right: bool, p) -> float:
     """Pleural space free of fluid: negative outside the fluid.
 
     Free fluid of the upright patient has a level with a meniscus that climbs the chest wall, more so behind; in the supine
     patient it layers behind the lung.
     """
-    climb = math.exp(cage / 11.0)
+    climb = math.exp(cage / 17.0)
     behind = min(max((-y - 20.0) / 70.0, 0.0), 1.0)
     level = p.fluid_r if right else p.fluid_l
     layer = p.layer_r if right else p.layer_l
-    return max(level + 36.0 * climb + 16.0 * behind * behind - z, layer + 10.0 * climb - y)
+    return max(level - 14.0 + 62.0 * climb + 14.0 * behind * behind - z, layer + 10.0 * climb - y)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", error_model="numpy", fastmath=True)
 def pneumothorax_gap(z: float, right: bool, p) -> float:
     """Distance between the two pleural layers; widest at the apex in the upright patient."""
     gap = p.gap_r if right else p.gap_l

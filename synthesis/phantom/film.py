@@ -57,6 +57,8 @@ def render_film(line: np.ndarray, body: np.ndarray, look: LookParameters, *, vie
     if tissue.sum() < 50:
         tissue = np.ones_like(tissue)
     bottom, top = np.percentile(processed[tissue], [look.window_low, look.window_high])
+    # Air beside the patient is black, so the display range starts below the lungs.
+    bottom -= look.floor * (top - bottom)
     value = (processed - bottom) / max(top - bottom, 1e-3)
     # A soft toe and shoulder as film and display curves have them.
     value = 1 / (1 + np.exp(-look.contrast * (value - 0.5)))

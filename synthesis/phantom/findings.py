@@ -230,7 +230,7 @@ def _bands(rng: np.random.Generator, finding: PlacedFinding, chest: Chest, index
         points, t = points[inside], t[inside]
         item = chain(f"finding_{index}", points, v["width"] * (0.5 + 0.5 * np.sin(np.pi * t)))
         # A band is a plate seen edge-on: it reaches in depth, so it is denser than a rod of its width.
-        out.append(Chain(item.name, item.points, item.radius_x, item.radius_z, item.volume * rng.uniform(3.0, 6.0)))
+        out.append(Chain(item.name, item.points, item.radius_x, item.radius_z, item.volume * rng.uniform(1.6, 3.4)))
     return out
 
 

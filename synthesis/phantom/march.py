@@ -32,7 +32,7 @@ NUM_MAPS = len(MAPS)
 _MID = C["mid_x"]
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", error_model="numpy", fastmath=True)
 def inside_fraction(f0: float, f1: float) -> float:
     """Fraction of a segment where a linear field is negative."""
     if f0 < 0.0:
@@ -44,7 +44,7 @@ def inside_fraction(f0: float, f1: float) -> float:
     return 0.0
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", error_model="numpy", fastmath=True)
 def lattice_noise(x: float, y: float, z: float, noise: np.ndarray) -> float:
     """Trilinear value noise on a wrapped lattice with 11 mm spacing, about unit variance."""
     n = noise.shape[0]
@@ -70,7 +70,7 @@ def lattice_noise(x: float, y: float, z: float, noise: np.ndarray) -> float:
     return (a * (1 - fy) + b * fy) * (1 - fz) + (c * (1 - fy) + d * fy) * fz
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", fastmath=True)
 def opacity_at(x: float, y: float, z: float, right: bool, blobs: np.ndarray, noise: np.ndarray, p) -> float:
     """Fraction of the airspace that is filled (0 to 1) by consolidation blobs and oedema.
 
@@ -99,7 +99,7 @@ def opacity_at(x: float, y: float, z: float, right: bool, blobs: np.ndarray, noi
     return w
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", fastmath=True)
 def march(
     source: np.ndarray,
     corner: np.ndarray,
@@ -232,7 +232,7 @@ def march(
             out[13, v, u] = b_cage * real
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", fastmath=True)
 def lung_field_at(points: np.ndarray, table: np.ndarray, p) -> np.ndarray:
     """Field of the aerated lung at canonical points (n, 3); shape (n,). Negative inside."""
     out = np.empty(points.shape[0])
@@ -241,7 +241,7 @@ def lung_field_at(points: np.ndarray, table: np.ndarray, p) -> np.ndarray:
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", fastmath=True)
 def lung_field(x: float, y: float, z: float, table: np.ndarray, p) -> float:
     """Field of the aerated lung at one canonical point."""
     t = table[row_of(z, table.shape[0])]

@@ -66,6 +66,7 @@ class PoseParameters:
     supine: bool
     arms_down: bool
     arm_gap: float
+    arm_abduction: float
     gas: float
     field_of_view: float
     centre_x: float
@@ -104,6 +105,7 @@ class LookParameters:
     mid_gain: float
     high_gain: float
     equalisation: float
+    floor: float
     window_low: float
     window_high: float
     gamma: float

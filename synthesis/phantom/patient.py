@@ -8,6 +8,7 @@ from PIL import Image
 
 from anatomy_vlm.processing.statements import Statement, num_styles, render_statement
 
+from .devices import sample_devices
 from .domains import sample_look
 from .film import render_film
 from .findings import ENLARGED_HEART_SHARE, NORMAL_SHARE, adjust_pose, sample_findings, settle
@@ -54,8 +55,10 @@ def sample_parameters(
     enlarged = bool(not normal and rng.random() < ENLARGED_HEART_SHARE)
     pose = sample_pose(rng, body, view=view, enlarged=enlarged)
     placed = [] if normal else sample_findings(rng)
+    # Devices come from their own stream, so that they cannot depend on what was found.
+    devices = sample_devices(np.random.default_rng((seed, 7004, study)), portable=view == "AP")
     pose = frame(rng, body, adjust_pose(rng, placed, pose))
-    findings = tuple(settle(rng, finding, body, pose) for finding in placed)
+    findings = tuple(settle(rng, finding, body, pose) for finding in placed) + tuple(devices)
     parameters = PhantomParameters(body, pose, look, findings, int(rng.integers(2**31)), image_size)
     return parameters
 

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", fastmath=True)
 def splat(points: np.ndarray, radii: np.ndarray, amount: np.ndarray, hollow: float, out: np.ndarray) -> None:
     """Add ellipse footprints to a map.
 
@@ -51,7 +51,7 @@ def splat(points: np.ndarray, radii: np.ndarray, amount: np.ndarray, hollow: flo
                     out[v, u] += a * value
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", fastmath=True)
 def plates(centres: np.ndarray, axes: np.ndarray, amount: np.ndarray, soft: np.ndarray, out: np.ndarray) -> None:
     """Add soft-edged rounded boxes, for vertebral bodies and the like.
 

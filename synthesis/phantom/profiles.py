@@ -157,9 +157,22 @@ def build_profiles(body: BodyParameters, pose: PoseParameters) -> np.ndarray:
     put("svc_y", interpolate(z, [(-300, 14), (40, 14), (72, 16), (96, 18), (300, 18)]))
     put("svc_r", interpolate(z, [(-300, 10), (10, 9.5), (40, 9.5), (72, 8.5), (96, 8), (300, 8)]) * inside * body.svc)
 
+    shoulder_x = np.full_like(z, body.shoulder - 38.0)
     if pose.arms_down:
-        reach = np.interp(z, [-300, 60, 100], [1, 1, 0])
-        put("arm_x", trunk + 30 * body.arm + pose.arm_gap * np.clip((80 - z) / 160, 0, 1.5))
-        put("arm_y", -12.0 + np.zeros_like(z))
-        put("arm_r", np.where(z < 108, 40 * body.arm * np.maximum(reach, 0.8), 0))
+        hang = trunk + 30 * body.arm + pose.arm_gap * np.clip((80 - z) / 160, 0, 1.5)
+        put(
+            "arm_x",
+            np.where(
+                z < 70, np.maximum(hang, shoulder_x), shoulder_x + (hang - shoulder_x) * np.clip((112 - z) / 42, 0, 1)
+            ),
+        )
+        slant = 1.0
+    else:
+        # Hands on the hips or round the detector: the upper arms point outwards.
+        put("arm_x", shoulder_x + np.maximum(102 - z, 0) * pose.arm_abduction)
+        slant = float(np.sqrt(1 + pose.arm_abduction**2)) ** 0.7
+    put("arm_y", -12.0 + np.zeros_like(z))
+    top = 136.0
+    cap = np.sqrt(np.clip(1 - (np.maximum(z - (top - 46), 0) / 46) ** 2, 0, 1))
+    put("arm_r", 42 * body.arm * slant * cap * (0.86 + 0.14 * np.clip((z + 40) / 120, 0, 1)))
     return table

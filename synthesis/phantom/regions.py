@@ -4,7 +4,7 @@ Every box is tight around pixels or projected landmarks of its structure, in the
 
 | region | definition |
 |---|---|
-| lung | visible aerated lung and pleural air: at least 10 mm of air, less than 14 mm of heart and 22 mm of abdomen along the ray |
+| lung | visible aerated lung and pleural air: at least 10 mm of air, less than 14 mm of heart, 22 mm of abdomen and 60 mm of mediastinum along the ray |
 | upper, mid, lower lung zone | the lung's pixels in the thirds of the lung box's height |
 | apical zone | the lung's pixels in the top 22 % of the lung box |
 | hilar structures | hilum centre -18 mm (medial) to +30 mm (lateral), 34 mm above to 38 mm below |
@@ -38,7 +38,7 @@ from .skeleton import vertebrae
 Box = tuple[float, float, float, float]
 SIDES = ("right", "left")
 MIN_VISIBLE = 0.25
-LUNG_MM, HEART_OVER_LUNG_MM, ABDOMEN_OVER_LUNG_MM = 10.0, 14.0, 22.0
+LUNG_MM, HEART_OVER_LUNG_MM, ABDOMEN_OVER_LUNG_MM, MEDIASTINUM_OVER_LUNG_MM = 10.0, 14.0, 22.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ def point_box(points: np.ndarray, radius: np.ndarray | float, camera: Camera) ->
 def visible_lungs(maps: np.ndarray, side: str) -> tuple[np.ndarray, np.ndarray]:
     """Masks of the visible lung and of the pleural cavity with its fluid, each (S, S) bool."""
     free = (maps[M["heart"]] < HEART_OVER_LUNG_MM) & (maps[M["abdomen"]] < ABDOMEN_OVER_LUNG_MM)
+    free &= maps[M["mediastinum"]] < MEDIASTINUM_OVER_LUNG_MM
     air = maps[M[f"air_{side}"]]
     return free & (air > LUNG_MM), free & (air + maps[M[f"fluid_{side}"]] > LUNG_MM)
 

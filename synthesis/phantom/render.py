@@ -18,7 +18,7 @@ from .vessels import SEGMENTS, grow
 
 # Linear attenuation per mm at the film's effective energy; bone and metal are the excess over soft tissue.
 MU_SOFT, MU_BONE, MU_METAL = 0.0185, 0.031, 0.16
-MARCH_DEPTH, MARCH_SPACING = 168.0, 8.0
+MARCH_DEPTH, MARCH_SPACING = 162.0, 9.0
 VESSEL_LIMIT = 60_000
 HILA = np.array([(-44.0, -8.0, 30.0), (43.0, -14.0, 40.0)])
 
@@ -61,7 +61,7 @@ def expose(parameters: PhantomParameters) -> Exposure:
     _draw_vessels(parameters, chest, camera, layer)
     # A vessel can replace no more lung than there is along the ray.
     open_lung = np.maximum(air - gas - filled, 0.0)
-    water += np.minimum(0.9 * layer, 0.45 * open_lung)
+    water += np.minimum(1.0 * layer, 0.5 * open_lung)
 
     bone = np.zeros((size, size), np.float32)
     broken = {
@@ -171,7 +171,7 @@ def _draw_vessels(parameters: PhantomParameters, chest: Chest, camera: Camera, l
     spread = body.vessel_scale * (1 + 0.25 * congestion)
     upright = 0.15 if parameters.pose.view == "PA" else 0.55
     points, radii, share, count = grow(
-        np.random.default_rng(body.anatomy_seed),
+        body.anatomy_seed,
         hila,
         SEGMENTS,
         spread,

@@ -60,7 +60,7 @@ def write_report(rng: np.random.Generator, statements: list[Statement], labels: 
         limit = 1 if name in DEVICES else 2
         keep = [chosen[i] for i in sorted(rng.permutation(len(chosen))[:limit])]
         findings += [say(rng, statement) for statement in keep]
-        if name not in ("costophrenic angle blunting", "vascular congestion"):
+        if name not in DEVICES and name not in ("costophrenic angle blunting", "vascular congestion"):
             severity = next((s.severity for s in chosen if s.severity in get_finding(name).severities), None)
             impression.append(
                 say(rng, Statement(name, "present", keep[0].region if keep and rng.random() < 0.6 else None, severity))

@@ -26,13 +26,13 @@ def sample_body(rng: np.random.Generator) -> BodyParameters:
         age=age,
         scale_x=size * clipped(rng, 1.0, 0.06, 0.84, 1.18),
         scale_y=size * clipped(rng, 1.0 + 0.06 * old, 0.08, 0.8, 1.25),
-        scale_z=size * clipped(rng, 0.97 - 0.04 * old, 0.09, 0.74, 1.22),
+        scale_z=size * clipped(rng, 1.04 - 0.04 * old, 0.10, 0.78, 1.30),
         cage_taper=clipped(rng, 0.92, 0.20, 0.5, 1.4),
         base_flare=clipped(rng, 0.01, 0.05, -0.12, 0.14),
-        wall=float(np.clip(26 + 10 * weight + rng.normal(0, 4), 12, 62)),
+        wall=float(np.clip(34 + 11 * weight + rng.normal(0, 5), 14, 74)),
         wall_low=clipped(rng, 4 + 5 * weight, 6, -8, 26),
         belly=float(np.clip(0.35 + 0.4 * weight + rng.normal(0, 0.15), 0, 1.6)),
-        shoulder=clipped(rng, 188 if female else 198, 9, 166, 226),
+        shoulder=clipped(rng, 192 if female else 204, 9, 170, 230),
         neck=clipped(rng, 0.95 if female else 1.05, 0.09, 0.75, 1.35),
         arm=float(np.clip(1.0 + 0.16 * weight + rng.normal(0, 0.07), 0.75, 1.5)),
         kyphosis=clipped(rng, 0.1 + 0.7 * old, 0.35, -0.4, 1.6),
@@ -54,7 +54,7 @@ def sample_body(rng: np.random.Generator) -> BodyParameters:
         scapula_out=clipped(rng, 18, 14, -14, 46),
         situs_inversus=bool(rng.random() < 0.004),
         heart_tilt=clipped(rng, 33, 8, 14, 52),
-        heart_height=clipped(rng, 40, 5, 28, 52),
+        heart_height=clipped(rng, 21, 5, 8, 34),
         dome_gap=clipped(rng, 11, 9, -10, 34),
         lung_density=clipped(rng, 0.22, 0.04, 0.14, 0.36),
         vessel_scale=clipped(rng, 1.0, 0.13, 0.65, 1.4),
@@ -76,7 +76,7 @@ def sample_pose(rng: np.random.Generator, body: BodyParameters, *, view: str, en
     inspiration = clipped(rng, -0.45 if portable else 0.15, 0.75, -2.2, 1.0)
     middle = -36.0 - 19.0 * inspiration
     supine = bool(portable and rng.random() < 0.6)
-    ratio = clipped(rng, 0.59, 0.045, 0.535, 0.72) if enlarged else clipped(rng, 0.455, 0.028, 0.37, 0.488)
+    ratio = clipped(rng, 0.59, 0.045, 0.535, 0.72) if enlarged else clipped(rng, 0.458, 0.026, 0.38, 0.488)
     width = 284.0 * ratio
     right = clipped(rng, 0.335, 0.035, 0.25, 0.42)
     pose = PoseParameters(
@@ -91,7 +91,7 @@ def sample_pose(rng: np.random.Generator, body: BodyParameters, *, view: str, en
         inspiration=inspiration,
         dome_right=middle + 0.5 * body.dome_gap,
         dome_left=middle - 0.5 * body.dome_gap,
-        dome_drop=clipped(rng, 58 - 6 * inspiration * 0.3, 10, 30, 84),
+        dome_drop=clipped(rng, 50, 11, 24, 80),
         heart_right=width * right,
         heart_left=width * (1 - right),
         mediastinal_shift=float(rng.normal(0, 2.5)),
@@ -99,6 +99,7 @@ def sample_pose(rng: np.random.Generator, body: BodyParameters, *, view: str, en
         supine=supine,
         arms_down=bool(portable or rng.random() < 0.18),
         arm_gap=float(rng.uniform(-6, 40)),
+        arm_abduction=float(rng.uniform(0.25, 1.1)),
         gas=float(rng.uniform(0.5, 1.25)) if rng.random() < 0.8 else 0.0,
         field_of_view=1.0,
         centre_x=0.0,
@@ -119,14 +120,14 @@ def frame(rng: np.random.Generator, body: BodyParameters, pose: PoseParameters) 
     pixels[:, 1] = (size - 1) / 2 - pixels[:, 1]
     width = abs(pixels[1, 0] - pixels[0, 0])
     height = abs(pixels[2, 1] - pixels[3, 1])
-    share = clipped(rng, 0.78, 0.085, 0.50, 1.04)
-    field = max(width / share, height / clipped(rng, 0.88, 0.06, 0.7, 1.04))
+    share = clipped(rng, 0.80, 0.085, 0.50, 1.05)
+    field = max(width / share, height / clipped(rng, 0.90, 0.06, 0.7, 1.05))
     middle_x = 0.5 * (pixels[0, 0] + pixels[1, 0])
     middle_z = 0.5 * (pixels[2, 1] + pixels[3, 1])
     offset_x = clipped(rng, 0.0, 0.03, -0.12, 0.12)
     slack = max(1 - height / field, 0.02)
     # Films show more below the lungs than above them.
-    offset_z = -(0.5 - clipped(rng, 0.40, 0.09, 0.1, 0.75)) * slack
+    offset_z = -(0.5 - clipped(rng, 0.36, 0.09, 0.1, 0.7)) * slack
     return dataclasses.replace(
         pose, field_of_view=field, centre_x=middle_x + offset_x * field, centre_z=middle_z + offset_z * field
     )

@@ -112,10 +112,19 @@ def rib_chains(
             )
             points = np.stack([x, y, z], axis=1)
             tall = (6.3 if number > 1 else 5.4) * (1 + 0.16 * np.cos(angle)) * rng.uniform(0.94, 1.06)
-            density = body.bone_density * np.clip((limit - angle) / 0.25, 0.35, 1)
+            density = body.bone_density * np.clip((limit - angle) / 0.25, 0.35, 1) * (1.45 - 0.80 * np.sin(angle) ** 6)
             if broken and (side, number) in broken:
                 density = density * np.where(np.abs(angle - broken[(side, number)]) < 0.035, 0.0, 1.0)
-            out.append(chain(f"rib_{side}_{number}", points, 3.9, radius_z=tall, hollow=0.70, density=density))
+            out.append(
+                chain(
+                    f"rib_{side}_{number}",
+                    points,
+                    3.7 - 0.9 * np.sin(angle) ** 6,
+                    radius_z=tall,
+                    hollow=0.70,
+                    density=density,
+                )
+            )
     return out
 
 
@@ -153,8 +162,8 @@ def girdle_chains(body: BodyParameters, pose: PoseParameters, table: np.ndarray)
             shaft = [
                 (shoulder_x, -8, 114 + up, 22),
                 (shoulder_x + 14, -4, 92, 14),
-                (shoulder_x + 52, 4, 20, 11.5),
-                (shoulder_x + 92, 10, -60, 11),
+                (shoulder_x + 82 * pose.arm_abduction, 4, 20, 11.5),
+                (shoulder_x + 162 * pose.arm_abduction, 10, -60, 11),
             ]
         knots = np.array(shaft, float)
         knots[:, 0] *= sign
@@ -217,8 +226,8 @@ def spine_plates(body: BodyParameters, table: np.ndarray) -> list[Plates]:
         x, y = float(t[C["spine_x"]]), float(t[C["spine_y"]])
         half_w = 12.0 + 0.42 * index
         half_h = 0.40 * step
-        bodies.append((x, y, z, half_w, half_h, 3.4))
-        ends += [(x, y, z + sign * (half_h - 0.8), half_w - 0.8, 0.9, 2.2) for sign in (-1, 1)]
+        bodies.append((x, y, z, half_w, half_h, 2.3))
+        ends += [(x, y, z + sign * (half_h - 0.8), half_w - 0.8, 0.9, 1.8) for sign in (-1, 1)]
         for sign in (-1, 1):
             ends.append((x + sign * (half_w - 0.6), y, z, 0.8, half_h - 1, 1.5))
             pedicles.append((x + sign * half_w * 0.70, y - 18, z + 0.14 * step, 2.8, 3.9, 2.4))

@@ -13,6 +13,7 @@ from anatomy_vlm.processing.vocabulary import (
     more_general_findings,
 )
 
+from .devices import PREVALENCE as DEVICE_SHARES
 from .march import M
 from .parameters import PhantomParameters, PlacedFinding
 from .regions import SIDES, RegionTable
@@ -31,7 +32,7 @@ MIDLINE_FINDINGS = {
     "enlarged cardiac silhouette": ("cardiac silhouette",),
     "mediastinal widening": ("mediastinum", "upper mediastinum"),
 }
-DEVICES = ("endotracheal tube", "enteric tube", "picc", "ij line", "cardiac pacer and wires", "sternotomy wires")
+DEVICES = tuple(DEVICE_SHARES)
 PARENTS = ("lung opacity", "airspace opacity", "atelectasis", "lung lesion", "fracture", "support device")
 DRAWN = (*LUNG_FINDINGS, "elevated hemidiaphragm", *MIDLINE_FINDINGS, *DEVICES, *PARENTS)
 CARDIOTHORACIC_LIMIT = 0.5
@@ -68,8 +69,8 @@ class _Facts:
 
 
 def heart_severity(ratio: float) -> str:
-    """Severity of an enlarged cardiac silhouette; "" where the ratio is at most 0.5."""
-    if ratio <= CARDIOTHORACIC_LIMIT:
+    """Severity of an enlarged cardiac silhouette; "" where the ratio is at most 0.5 or not known."""
+    if not ratio > CARDIOTHORACIC_LIMIT:
         return ""
     return "mild" if ratio < 0.56 else "moderate" if ratio < 0.62 else "severe"
 
