@@ -125,6 +125,16 @@ def test_the_same_seed_gives_the_same_numbers_and_batches_do_not_matter(model, p
         assert one.low == pytest.approx(other.low, abs=1e-5, nan_ok=True)
 
 
+def test_what_has_too_few_events_is_left_out_and_named(model, processor, test_split):
+    result = evaluate(model, processor, test_split, min_events=9)
+    assert result.left_out["image findings"] == ("pleural effusion",)
+    assert result.left_out["region findings"] == ("pleural effusion",)
+    assert set(REGION_NAMES) - set(result.left_out["region findings over regions"]) == {"left lung"}
+    only = result.score("image findings", "roc_auc", "pneumothorax")
+    assert result.score("image findings", "roc_auc", "macro").value == only.value
+    assert math.isnan(result.score("image findings", "roc_auc", "pleural effusion").low)
+
+
 def test_thresholds_keep_their_source(model, processor, test_split):
     assert evaluate(model, processor, test_split).thresholds["pneumothorax"] == Threshold(0.5, "fixed")
     given = {"pneumothorax": Threshold(0.3, "oracle")}
@@ -221,5 +231,7 @@ def test_a_dataset_that_cannot_be_evaluated_is_named(model, processor, test_spli
 def test_unknown_names_are_refused(model, processor, test_split):
     with pytest.raises(ValueError, match="'gout' has no prompts"):
         evaluate(model, processor, test_split, findings=["gout"])
+    with pytest.raises(ValueError, match="names 'gout', which is not evaluated"):
+        evaluate(model, processor, test_split, thresholds={"gout": Threshold(0.5, "fixed")})
     with pytest.raises(ValueError, match="criterion"):
         evaluate(model, processor, test_split, criterion="accuracy")

@@ -91,7 +91,7 @@ def test_a_finding_without_events_is_named_and_not_averaged(region_scorer):
     auc = by_name(region_scorer.by_finding(FINDINGS, thresholds, thresholds), "roc_auc")
     assert math.isnan(auc["fracture"].value) and math.isnan(auc["fracture"].low)
     assert auc["macro"].value == pytest.approx((auc["effusion"].value + auc["nodule"].value) / 2)
-    assert region_scorer.too_few_events(region_scorer.pairs.finding, FINDINGS) == ("fracture",)
+    assert region_scorer.too_few_events(FINDINGS, by="finding") == ("fracture",)
 
 
 def test_the_prior_knows_the_side_and_nothing_more(region_scorer, targets):

@@ -27,11 +27,11 @@ class PatientBootstrap:
 
     Attributes:
         patient_of_row: shape (n,) int, the patient of each row (film).
-        counts: shape (resamples, patients) int, how often each patient was drawn.
+        counts: shape (resamples, patients), how often each patient was drawn.
     """
 
     patient_of_row: np.ndarray
-    counts: np.ndarray
+    counts: FloatArray
 
     @classmethod
     def draw(cls, patient_ids: Sequence[Hashable], *, num_resamples: int = 1000, seed: int = 0) -> "PatientBootstrap":
@@ -47,7 +47,7 @@ class PatientBootstrap:
 
         >>> bootstrap = PatientBootstrap.draw(["a", "a", "b"], num_resamples=5)
         >>> bootstrap.counts.sum(axis=1).tolist()
-        [2, 2, 2, 2, 2]
+        [2.0, 2.0, 2.0, 2.0, 2.0]
         """
         if len(patient_ids) == 0 or num_resamples < 1:
             raise MetricInputError("a bootstrap needs at least one patient and one resample")
@@ -55,7 +55,7 @@ class PatientBootstrap:
         num_patients = int(patient_of_row.max()) + 1
         rng = np.random.default_rng(seed)
         counts = rng.multinomial(num_patients, np.full(num_patients, 1 / num_patients), size=num_resamples)
-        return cls(patient_of_row, counts.astype(np.int32))
+        return cls(patient_of_row, counts.astype(np.float64))
 
     @property
     def num_patients(self) -> int:
@@ -74,8 +74,7 @@ class PatientBootstrap:
         patient = self.patient_of_row if rows is None else self.patient_of_row[rows]
         chunk = max(1, _CHUNK_ELEMENTS // max(1, len(patient)))
         parts = [
-            statistic(self.counts[start : start + chunk][:, patient].astype(np.float64))
-            for start in range(0, len(self.counts), chunk)
+            statistic(self.counts[start : start + chunk][:, patient]) for start in range(0, len(self.counts), chunk)
         ]
         return np.concatenate(parts)
 

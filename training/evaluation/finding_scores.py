@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -97,7 +98,10 @@ class FindingScorer:
     """
 
     def __init__(self, task: str, pairs: Pairs, bootstrap: PatientBootstrap, settings: EvaluationSettings) -> None:
-        self.task, self.pairs, self.bootstrap, self.settings = task, pairs, bootstrap, settings
+        self.task, self.bootstrap, self.settings = task, bootstrap, settings
+        # In order of the scores once, not again for every chunk of resamples.
+        order = np.argsort(pairs.scores, kind="stable")
+        self.pairs = Pairs(**{name: getattr(pairs, name)[order] for name in Pairs.__annotations__})
 
     def pooled(self) -> list[Score]:
         """Ranking metrics over all cases together."""
@@ -127,8 +131,9 @@ class FindingScorer:
         metrics: list[Metric] = [roc_auc] * len(regions)
         return self._grouped("roc_auc", metrics, metrics, self.pairs.region, regions, joined="macro over regions")
 
-    def too_few_events(self, groups: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:
-        """Names of the groups with fewer than `min_events` patients with or without."""
+    def too_few_events(self, names: Sequence[str], by: Literal["finding", "region"]) -> tuple[str, ...]:
+        """Names of the findings or regions with fewer than `min_events` patients with or without."""
+        groups = self.pairs.finding if by == "finding" else self.pairs.region
         return tuple(name for index, name in enumerate(names) if not self._enough(groups == index))
 
     def _grouped(

@@ -26,7 +26,7 @@ from anatomy_vlm.training.evaluation.result import (
     EvaluationSettings,
 )
 from anatomy_vlm.training.evaluation.targets import Prior, Targets, collect_targets, fit_prior
-from anatomy_vlm.training.evaluation.thresholds import Threshold, ThresholdCriterion
+from anatomy_vlm.training.evaluation.thresholds import Threshold, ThresholdCriterion, require_threshold
 
 
 def evaluate_model(
@@ -88,6 +88,11 @@ def evaluate_model(
     settings = EvaluationSettings(confidence, bootstrap, min_events, seed, criterion)
     reader = Reader(model, processor, device=device, bf16=bf16)
     names = _check_findings(findings, reader)
+    unused = sorted(set(thresholds or {}) - set(names))
+    if unused:
+        raise ValueError(
+            f"`thresholds` names {unused[0]!r}, which is not evaluated; evaluated are: {', '.join(names)}"
+        )
     splits = _Splits(reader, names, batch_size, progress)
 
     targets = splits.targets(dataset)
@@ -111,7 +116,7 @@ def evaluate_model(
             thresholds_of(pairs, names, split="validation", criterion=criterion, of_prior=True)
             for pairs in (val_images, val_regions)
         )
-    image_thresholds |= {name: cut for name, cut in (thresholds or {}).items() if name in image_thresholds}
+    image_thresholds |= {name: require_threshold(cut) for name, cut in (thresholds or {}).items()}
 
     patients = PatientBootstrap.draw(targets.patient_ids, num_resamples=bootstrap, seed=seed)
     in_image = FindingScorer(IMAGE_FINDINGS, images, patients, settings)
@@ -133,9 +138,9 @@ def evaluate_model(
         thresholds=image_thresholds,
         region_thresholds=region_thresholds,
         left_out={
-            IMAGE_FINDINGS: in_image.too_few_events(images.finding, names),
-            REGION_FINDINGS: in_region.too_few_events(regions.finding, names),
-            f"{REGION_FINDINGS} over regions": in_region.too_few_events(regions.region, reader.regions),
+            IMAGE_FINDINGS: in_image.too_few_events(names, by="finding"),
+            REGION_FINDINGS: in_region.too_few_events(names, by="finding"),
+            f"{REGION_FINDINGS} over regions": in_region.too_few_events(reader.regions, by="region"),
         },
         settings=settings,
     )

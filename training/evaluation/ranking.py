@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from anatomy_vlm.training.evaluation.arrays import FloatArray, as_labels_and_scores, nan_divide
+from anatomy_vlm.training.evaluation.arrays import BoolArray, FloatArray, as_labels_and_scores, nan_divide
 
 
 def roc_auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
@@ -23,11 +23,14 @@ def roc_auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = No
     >>> float(roc_auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]))
     0.75
     """
-    present, score, weight = as_labels_and_scores(labels, scores, weights)
-    positives, negatives = _grouped_by_score(present, score, weight)
-    below = np.cumsum(negatives, axis=-1) - negatives
-    ordered_pairs = (positives * (below + 0.5 * negatives)).sum(axis=-1)
-    return nan_divide(ordered_pairs, positives.sum(axis=-1) * negatives.sum(axis=-1))[()]
+    present, score, weight = _ascending(*as_labels_and_scores(labels, scores, weights))
+    positive_score, positive_weight = score[present], weight[..., present]
+    negatives = _running_total(weight * ~present)
+    # A tie counts half: the mean of the negatives below a positive and of those not above it.
+    below = negatives[..., np.searchsorted(score, positive_score, side="left")]
+    not_above = negatives[..., np.searchsorted(score, positive_score, side="right")]
+    ordered_pairs = (positive_weight * (below + not_above)).sum(axis=-1) / 2
+    return nan_divide(ordered_pairs, positive_weight.sum(axis=-1) * negatives[..., -1])[()]
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
@@ -38,23 +41,26 @@ def average_precision(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike |
     >>> round(float(average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])), 4)
     0.8333
     """
-    present, score, weight = as_labels_and_scores(labels, scores, weights)
-    positives, negatives = _grouped_by_score(present, score, weight)
-    positives, negatives = positives[..., ::-1], negatives[..., ::-1]
-    hits = np.cumsum(positives, axis=-1)
-    retrieved = hits + np.cumsum(negatives, axis=-1)
-    # Nothing is retrieved before the first row with weight: its precision is multiplied by a gain of 0.
+    present, score, weight = _ascending(*as_labels_and_scores(labels, scores, weights))
+    positive_score, positive_weight = score[present], weight[..., present]
+    everything, positives = _running_total(weight), _running_total(positive_weight)
+    retrieved = everything[..., -1:] - everything[..., np.searchsorted(score, positive_score, side="left")]
+    hits = positives[..., -1:] - positives[..., np.searchsorted(positive_score, positive_score, side="left")]
+    # A positive without weight may have nothing retrieved with it: its precision is multiplied by 0.
     precision = hits / np.where(retrieved > 0, retrieved, 1.0)
-    return nan_divide((positives * precision).sum(axis=-1), positives.sum(axis=-1))[()]
+    return nan_divide((positive_weight * precision).sum(axis=-1), positives[..., -1])[()]
 
 
-def _grouped_by_score(present: np.ndarray, score: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Weight of positives and of negatives at each distinct score, ascending: two arrays of shape (..., groups)."""
-    if score.size == 0:
-        empty = np.zeros((*weight.shape[:-1], 0))
-        return empty, empty
+def _ascending(present: BoolArray, score: FloatArray, weight: FloatArray) -> tuple[BoolArray, FloatArray, FloatArray]:
+    """Labels, scores and weights in ascending order of the scores."""
+    if (score[1:] >= score[:-1]).all():
+        return present, score, weight
     order = np.argsort(score, kind="stable")
-    sorted_score, sorted_present, sorted_weight = score[order], present[order], weight[..., order]
-    starts = np.flatnonzero(np.r_[True, sorted_score[1:] != sorted_score[:-1]])
-    positives = np.add.reduceat(sorted_weight * sorted_present, starts, axis=-1)
-    return positives, np.add.reduceat(sorted_weight, starts, axis=-1) - positives
+    return present[order], score[order], weight[..., order]
+
+
+def _running_total(weight: FloatArray) -> FloatArray:
+    """Sums of the first 0, 1, ..., n weights: shape (..., n + 1)."""
+    total = np.zeros((*weight.shape[:-1], weight.shape[-1] + 1))
+    np.cumsum(weight, axis=-1, out=total[..., 1:])
+    return total
