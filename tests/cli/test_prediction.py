@@ -1,7 +1,9 @@
 """Predictions: the JSON follows its schema, bad files stop nothing, and other checkpoints are refused."""
 
 import json
+import os
 from importlib.resources import files
+from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -134,3 +136,22 @@ def test_the_schema_refuses_what_it_should(validator, checkpoint, films):
         with pytest.raises(jsonschema.ValidationError):
             validator.validate([{**record, **change}])
     validator.validate([record])
+
+
+def real_data(*parts):
+    root = Path(os.environ.get("ANATOMY_VLM_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
+    folder = root.joinpath(*parts)
+    if not folder.is_dir():
+        pytest.skip(f"{'/'.join(parts)} is not at hand; point ANATOMY_VLM_TEST_DATA at it")
+    return folder
+
+
+def test_real_dicom_is_read_in_every_encoding_alike(checkpoint, validator):
+    pytest.importorskip("pydicom", reason="needs the extra anatomy-vlm[dicom]")
+    folder = real_data("dicom_radiographs", "derived")
+    records = {Path(record["file"]).stem: record for record in predict(folder, model=checkpoint, device="cpu")}
+    validator.validate(list(records.values()))
+    assert len(records) == 6 and not [name for name, record in records.items() if "error" in record]
+    scores = [[finding["score"] for finding in record["findings"]] for record in records.values()]
+    # MONOCHROME1, its MONOCHROME2 twin, and lossless syntaxes show one and the same film.
+    assert np.ptp(scores, axis=0).max() < 0.01
