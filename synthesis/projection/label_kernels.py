@@ -7,59 +7,64 @@ from numba import njit
 
 
 @njit(nogil=True, cache=True)
-def _run_end(flat, words, per_word, pattern, p, end):
+def _run_end(flat, words, shift, pattern, p, end):
     """First position in (p, end] where the label of `flat[p]` stops; whole words that repeat it are skipped."""
     label = flat[p]
     p += 1
-    while p < end and p % per_word:
+    within = (1 << shift) - 1
+    while p < end and p & within:
         if flat[p] != label:
             return p
         p += 1
     repeated = np.uint64(label) * pattern
-    word = p // per_word
-    last = end // per_word
+    word = p >> shift
+    last = end >> shift
     while word < last and words[word] == repeated:
         word += 1
-    p = max(p, word * per_word)
+    p = max(p, word << shift)
     while p < end and flat[p] == label:
         p += 1
     return p
 
 
 @njit(nogil=True, cache=True)
-def count_runs(flat, words, per_word, pattern, slabs, width, start, stop, counts):
-    """Runs of equal labels along the rows of slices [start, stop), per slice and label; label 0 is background."""
-    for z in range(start, stop):
-        for y in range(slabs):
-            p = (z * slabs + y) * width
-            end = p + width
-            while p < end:
-                following = _run_end(flat, words, per_word, pattern, p, end)
-                if flat[p]:
-                    counts[z, flat[p]] += 1
-                p = following
+def find_runs(flat, words, shift, pattern, slabs, width, start, stop, runs, values, found):
+    """Runs of equal labels along the rows of slices [start, stop); label 0 is background.
 
+    Writes (slice, slab, first, last + 1) and the label of as many runs as fit, and how many there are to `found[0]`.
 
-@njit(nogil=True, cache=True)
-def write_runs(flat, words, per_word, pattern, slabs, width, start, stop, offsets, runs):
-    """Writes the runs (slice, slab, first, last + 1) from `offsets` (slices, labels) on."""
+    Args:
+        words: `flat` as uint64, 2 ** shift labels each; pattern: a word with 1 in each.
+    """
+    count = 0
+    room = runs.shape[0]
     for z in range(start, stop):
-        place = offsets[z].copy()
         for y in range(slabs):
             base = (z * slabs + y) * width
             p = base
             end = base + width
             while p < end:
-                following = _run_end(flat, words, per_word, pattern, p, end)
-                label = flat[p]
-                if label:
-                    at = place[label]
-                    runs[at, 0] = z
-                    runs[at, 1] = y
-                    runs[at, 2] = p - base
-                    runs[at, 3] = following - base
-                    place[label] = at + 1
+                following = _run_end(flat, words, shift, pattern, p, end)
+                if flat[p]:
+                    if count < room:
+                        runs[count, 0] = z
+                        runs[count, 1] = y
+                        runs[count, 2] = p - base
+                        runs[count, 3] = following - base
+                        values[count] = flat[p]
+                    count += 1
                 p = following
+    found[0] = count
+
+
+@njit(nogil=True, cache=True)
+def sort_runs(runs, values, place, ordered):
+    """Moves runs to where `place` (labels,) says the next run of their label goes, and moves that on."""
+    for i in range(values.shape[0]):
+        at = place[values[i]]
+        for k in range(4):
+            ordered[at, k] = runs[i, k]
+        place[values[i]] = at + 1
 
 
 @njit(nogil=True, cache=True)

@@ -1,6 +1,6 @@
 """Projections of a label volume: every structure's thickness, footprint and box in one pass."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -34,15 +34,22 @@ class LabelProjection:
 
     def slabs(self, labels: int | Iterable[int]) -> np.ndarray:
         """int32 (rows, columns): slabs in which each pixel's ray meets a label, or a union of labels."""
-        wanted = (labels,) if isinstance(labels, (int, np.integer)) else labels
         total = np.zeros(self.shape, np.int32)
-        for top, left, patch in (self.windows[int(label)] for label in wanted if int(label) in self.windows):
-            total[top : top + patch.shape[0], left : left + patch.shape[1]] += patch
+        for part, patch in self._patches(labels):
+            total[part] += patch
         return total
 
     def thickness_mm(self, labels: int | Iterable[int]) -> np.ndarray:
         """float32 (rows, columns): mm of a label, or of a union of labels, along each pixel's ray."""
-        return self.slabs(labels) * self.path_mm
+        total = np.zeros(self.shape, np.float32)
+        for part, patch in self._patches(labels):
+            total[part] += patch * self.path_mm[part]
+        return total
+
+    def _patches(self, labels: int | Iterable[int]) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+        wanted = (labels,) if isinstance(labels, (int, np.integer)) else labels
+        for top, left, patch in (self.windows[int(label)] for label in wanted if int(label) in self.windows):
+            yield (slice(top, top + patch.shape[0]), slice(left, left + patch.shape[1])), patch
 
     def mask(self, labels: int | Iterable[int], minimum_mm: float = 0.0) -> np.ndarray:
         """bool (rows, columns): rays with more than `minimum_mm` of the label or union."""
@@ -108,18 +115,26 @@ class LabelRuns:
         order = {0: (0, 2, 1), 1: (0, 1, 2), 2: (1, 0, 2)}[slab]
         flat = np.ascontiguousarray(labels.transpose(order)).reshape(-1)
         slices, slabs, width = (labels.shape[i] for i in order)
-        per_word = 8 // labels.itemsize
-        words = flat[: len(flat) // per_word * per_word].view(np.uint64)
+        shift = 3 if labels.itemsize == 1 else 2
+        words = flat[: len(flat) >> shift << shift].view(np.uint64)
         pattern = np.uint64(0x0101010101010101 if labels.itemsize == 1 else 0x0001000100010001)
-        count = 256 if labels.itemsize == 1 else int(flat.max()) + 1
-        head = (flat, words, per_word, pattern, slabs, width)
+        head = (flat, words, shift, pattern, slabs, width)
         chunks = slice_chunks(slices)
-        counts = np.zeros((slices, count), np.int64)
-        run_tasks(label_kernels.count_runs, [(*head, *chunk, counts) for chunk in chunks], num_threads)
-        self.pointers = np.concatenate([[0], np.cumsum(counts.sum(axis=0))])
-        offsets = self.pointers[:-1] + np.cumsum(counts, axis=0) - counts
+        # A guess of the runs per row saves counting them first; chunks with more are done again.
+        parts = [_run_buffers(8 * slabs * (stop - start)) for start, stop in chunks]
+        run_tasks(label_kernels.find_runs, [(*head, *c, *part) for c, part in zip(chunks, parts)], num_threads)
+        for i, (runs, _, found) in enumerate(parts):
+            if found[0] > len(runs):
+                parts[i] = _run_buffers(int(found[0]))
+                label_kernels.find_runs(*head, *chunks[i], *parts[i])
+        kept = [(runs[: found[0]], values[: found[0]]) for runs, values, found in parts]
+        counts = np.bincount(np.concatenate([values for _, values in kept]))
+        self.pointers = np.concatenate([[0], np.cumsum(counts)])
         self.runs = np.empty((int(self.pointers[-1]), 4), np.int16)
-        run_tasks(label_kernels.write_runs, [(*head, *chunk, offsets, self.runs) for chunk in chunks], num_threads)
+        place = self.pointers[:-1].copy()
+        for runs, values in kept:
+            label_kernels.sort_runs(runs, values, place, self.runs)
+        count = len(counts)
         self.extent = np.zeros((count, 6), np.int64)
         tasks = [(self.runs, self.pointers, *part, self.extent) for part in self._parts(np.diff(self.pointers))]
         run_tasks(label_kernels.run_extents, tasks, num_threads)
@@ -202,6 +217,11 @@ def project_labels(
     """
     plan = plan_rays(np.shape(labels), voxel_to_world(placement, np.shape(labels)), geometry)
     return LabelRuns.for_plan(labels, plan, num_threads).project(geometry, num_threads=num_threads)
+
+
+def _run_buffers(room: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Runs, their labels, and their number."""
+    return np.empty((room, 4), np.int16), np.empty(room, np.uint16), np.zeros(1, np.int64)
 
 
 def _to_film(top: int, left: int, patch: np.ndarray, plan: RayPlan) -> tuple[int, int, np.ndarray]:
