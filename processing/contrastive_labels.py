@@ -30,14 +30,13 @@ def unique_text_ids(*ids: torch.Tensor) -> torch.Tensor:
     return found[found >= 0]
 
 
-def _sampled(text_ids: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """bool (B, R, U): which of the texts each region has among its ids (B, R, K)."""
-    columns = torch.searchsorted(text_ids, ids.contiguous()).clamp(max=max(len(text_ids) - 1, 0))
-    if ((ids >= 0) & (text_ids[columns] != ids)).any() if len(text_ids) else (ids >= 0).any():
+def _columns(text_ids: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Column of each id in `text_ids`; padding gets the column behind the last."""
+    columns = torch.searchsorted(text_ids, ids.contiguous())
+    known = torch.isin(ids, text_ids)
+    if ((ids >= 0) & ~known).any():
         raise ValueError("text_ids lacks ids of the batch; take unique_text_ids of the gathered ids of all ranks")
-    # Padding lands in a column of its own.
-    found = torch.zeros(*ids.shape[:2], len(text_ids) + 1, dtype=torch.bool, device=ids.device)
-    return found.scatter_(2, torch.where(ids >= 0, columns, len(text_ids)), True)[..., :-1]
+    return torch.where(known, columns, len(text_ids))
 
 
 def similarity_labels(
@@ -73,10 +72,17 @@ def similarity_labels(
     if positives not in ("sampled", "all_true"):
         raise ValueError(f"positives={positives!r}; expected 'sampled' or 'all_true'")
     codes = truth_codes(phrase_meanings[text_ids].long(), facts, severity)
-    own, refuted = _sampled(text_ids, positive_ids), _sampled(text_ids, negative_ids)
-    positive = own & (codes != FALSE)
+    last = len(text_ids)
+    # One more column takes what is not to be written.
+    padded = torch.full((*codes.shape[:2], last + 1), float("nan"), device=facts.device)
+    labels = padded[..., :last]
+    labels.masked_fill_(codes == FALSE, 0.0)
     if positives == "all_true":
-        positive |= codes == TRUE
-    negative = (codes == FALSE) | (refuted & (codes == OPEN) & ~positive)
-    labels = torch.full(codes.shape, float("nan"), device=facts.device)
-    return labels.masked_fill_(negative, 0.0).masked_fill_(positive, 1.0)
+        labels.masked_fill_(codes == TRUE, 1.0)
+    for ids, label in ((negative_ids, 0.0), (positive_ids, 1.0)):
+        columns = _columns(text_ids, ids)
+        if last:
+            there = codes.gather(2, columns.clamp(max=last - 1))
+            fits = there == OPEN if label == 0 else there != FALSE
+            padded.scatter_(2, torch.where(fits, columns, last), label)
+    return labels

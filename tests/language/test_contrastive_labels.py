@@ -24,7 +24,6 @@ from anatomy_vlm.processing.vocabulary import (
     FINDING_NAMES,
     REGION_NAMES,
     REGIONS,
-    SEVERITIES,
     containing_regions,
     get_finding,
     get_region,
@@ -94,7 +93,7 @@ def reports(draw):
     cells = {}
     for finding in draw(st.lists(st.sampled_from(FINDINGS), max_size=4)):
         region = draw(st.sampled_from(get_finding(finding).regions))
-        cells[region, finding] = draw(st.sampled_from((None, *SEVERITIES)))
+        cells[region, finding] = draw(st.sampled_from((None, *get_finding(finding).severities)))
     world = World(cells)
     told = []
     for (region, finding), grade in cells.items():
