@@ -55,7 +55,9 @@ class AnatomyVLMEmbeddings(nn.Module):
         self.grid_size = config.image_size // config.patch_size
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
         self.anatomy_queries = nn.Parameter(torch.zeros(1, config.num_anatomy_queries, config.hidden_size))
-        self.register_tokens = nn.Parameter(torch.zeros(1, config.num_register_tokens, config.hidden_size))
+        self.register_tokens = None
+        if config.num_register_tokens:
+            self.register_tokens = nn.Parameter(torch.zeros(1, config.num_register_tokens, config.hidden_size))
         if config.stem_channels:
             self.patch_embedding = AnatomyVLMStem(config)
         else:
@@ -78,7 +80,9 @@ class AnatomyVLMEmbeddings(nn.Module):
         batch_size = pixel_values.shape[0]
         patches = self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype))
         positions = self.interpolate_positions(*patches.shape[-2:])
-        prefix = torch.cat((self.cls_token, self.anatomy_queries, self.register_tokens), dim=1)
+        prefix = torch.cat((self.cls_token, self.anatomy_queries), dim=1)
+        if self.register_tokens is not None:
+            prefix = torch.cat((prefix, self.register_tokens), dim=1)
         return torch.cat((prefix.expand(batch_size, -1, -1), patches.flatten(2).transpose(1, 2) + positions), dim=1)
 
 
@@ -226,12 +230,7 @@ class AnatomyVLMVisionPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         std = self.config.initializer_range
         if isinstance(module, AnatomyVLMEmbeddings):
-            for parameter in (
-                module.cls_token,
-                module.anatomy_queries,
-                module.register_tokens,
-                module.position_embeddings,
-            ):
+            for parameter in module.parameters(recurse=False):
                 init.trunc_normal_(parameter, mean=0.0, std=std)
         elif isinstance(module, AnatomyVLMLayerScale):
             init.constant_(module.weight, module.initial_value)

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from accelerate import PartialState
 
+from anatomy_vlm.training.export_hub import export
 from anatomy_vlm.training.loaders import load_data
 from anatomy_vlm.training.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from anatomy_vlm.training.setup import Setup, build_setup
@@ -92,8 +93,6 @@ def train(recipe: Recipe, output: Path | str) -> RunResult:
     for number, stage in enumerate(recipe.stages, start=1):
         run_stage(setup, stage, output / f"{number}-{stage.name}")
     if state.is_main_process:
-        from anatomy_vlm.training.export_hub import export
-
         export(setup.model, output / "model", setup.processor)
     state.wait_for_everyone()
     return RunResult(output, output / "model", splits, recipe)
@@ -116,8 +115,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         recipe = with_overrides(load_recipe(args.recipe), args.overrides)
         result = train(recipe, args.output or Path("outputs") / recipe.name)
-    except RecipeError as error:
-        print(f"run.py: error: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        # What is raised for recipes, data and checkpoints that cannot be used; anything else is a bug.
+        print(f"run.py: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     if PartialState().is_main_process:
         print(f"The model is in {result.model}")

@@ -12,6 +12,7 @@ from anatomy_vlm.processing import AnatomyVLMImageProcessorPil, AnatomyVLMProces
 from anatomy_vlm.processing.contrastive_sampler import ContrastiveLabelSampler
 from anatomy_vlm.training.augmentation import Augmentation
 from anatomy_vlm.training.batches import LabelOptions
+from anatomy_vlm.training.export_hub import load_checkpoint
 from anatomy_vlm.training.phrase_bank import PhraseBank
 from anatomy_vlm.training.phrases import RunPhrases, collect_phrases
 from anatomy_vlm.training.prepared import prepare_dataset
@@ -82,8 +83,6 @@ def build_model(recipe: Recipe, phrases: RunPhrases) -> tuple[AnatomyVLMModel, P
     model = AnatomyVLMModel(config)
     model.text_model.load_state_dict(encoder.state_dict())
     if recipe.model.pretrained:
-        from anatomy_vlm.training.export_hub import load_checkpoint
-
         source, _ = load_checkpoint(recipe.model.pretrained)
         state = {k: v for k, v in source.state_dict().items() if not k.startswith("text_model.")}
         try:

@@ -55,7 +55,7 @@ def test_what_is_wrong_is_named(values, message):
 
 
 def test_missing_and_broken_files(tmp_path):
-    with pytest.raises(RecipeError, match="no such recipe file; the package ships .*phantom-tiny"):
+    with pytest.raises(RecipeError, match="no such recipe file; the package ships"):
         load_recipe(tmp_path / "absent.yaml")
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: [1, 2")

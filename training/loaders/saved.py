@@ -38,6 +38,8 @@ def load_saved(path: str) -> datasets.DatasetDict:
         splits = datasets.load_from_disk(path)
     except (FileNotFoundError, ValueError) as error:
         raise RecipeError(f"{path}: not a folder of DatasetDict.save_to_disk: {error}") from error
+    except IndexError as error:  # what `datasets` makes of a split without any shard
+        raise RecipeError(f"{path}: a split is empty") from error
     if not isinstance(splits, datasets.DatasetDict):
         raise RecipeError(f"{path}: holds one dataset without splits; save a DatasetDict with a split for training")
     return check_splits(splits, path)
