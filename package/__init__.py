@@ -13,7 +13,7 @@ from anatomy_vlm import modeling, processing
 
 if TYPE_CHECKING:
     from anatomy_vlm.modeling import AnatomyVLMConfig, AnatomyVLMModel, AnatomyVLMVisionConfig, AnatomyVLMVisionModel
-    from anatomy_vlm.predict import predict
+    from anatomy_vlm.prediction import predict
     from anatomy_vlm.processing import AnatomyVLMImageProcessor, AnatomyVLMImageProcessorPil, AnatomyVLMProcessor
     from anatomy_vlm.processing.image_io import read_image
     from anatomy_vlm.synthesis import generate_dataset, generate_patient
@@ -32,7 +32,7 @@ _HOMES = {
     "AnatomyVLMVisionModel": "modeling",
     "generate_dataset": "synthesis",
     "generate_patient": "synthesis",
-    "predict": "predict",
+    "predict": "prediction",
     "read_image": "processing.image_io",
 }
 
