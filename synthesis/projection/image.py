@@ -9,7 +9,7 @@ from anatomy_vlm.synthesis.projection import kernels
 from anatomy_vlm.synthesis.projection.attenuation import Attenuation
 from anatomy_vlm.synthesis.projection.geometry import Geometry
 from anatomy_vlm.synthesis.projection.placement import voxel_to_world
-from anatomy_vlm.synthesis.projection.rays import RayPlan, plan_rays
+from anatomy_vlm.synthesis.projection.rays import RayPlan, key_slabs, plan_rays
 from anatomy_vlm.synthesis.projection.threads import run_tasks
 
 
@@ -54,7 +54,7 @@ def project_volume(
     plan = plan_rays(volume.shape, voxel_to_world(placement, volume.shape), geometry)
     group = slabs_per_plane or plan.slabs_per_plane()
     stack = volume.transpose(1, 0, 2) if plan.slab == 2 else volume
-    first, weight, slabs = _key_slabs(plan.shape[2 - plan.slab], group)
+    first, weight, slabs = key_slabs(plan.shape[2 - plan.slab], group)
     corners = None if attenuation is None else np.array(attenuation.corners(), np.float32)
     head = (stack, plan.slab != 0, first, weight, corners)
     return _run(kernels.project_slices, head, stack.shape[0], plan, slabs, num_threads)
@@ -95,7 +95,7 @@ class KeyPlanes:
         direction = self.affine["xy".index(along), :3] / np.linalg.norm(self.affine[:3, :3], axis=0)
         self.slab = int(np.argmax(np.abs(direction)))
         stack = volume.transpose(1, 0, 2) if self.slab == 2 else volume
-        first, weight, self._slabs = _key_slabs(self.shape[2 - self.slab], slabs_per_plane)
+        first, weight, self._slabs = key_slabs(self.shape[2 - self.slab], slabs_per_plane)
         width = stack.shape[1] if self.slab == 0 else stack.shape[2]
         corners = None if attenuation is None else np.array(attenuation.corners(), np.float32)
         self.planes = np.empty((stack.shape[0], len(self._slabs), width + 3), np.float32)
@@ -137,17 +137,6 @@ def _prepare(volume: np.ndarray, attenuation: Attenuation | None) -> tuple[np.nd
     if volume.dtype not in (np.float32, np.int16):
         volume = volume.astype(np.float32)
     return np.ascontiguousarray(volume), attenuation
-
-
-def _key_slabs(slabs: int, group: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hat weights of slabs on key planes: per slab the first plane and its weight; slab coordinate per plane."""
-    if group == 1:
-        return np.arange(slabs), np.ones(slabs, np.float32), np.arange(slabs, dtype=np.float64)
-    planes = int(np.ceil((slabs - 1) / group)) + 1
-    step = (slabs - 1) / (planes - 1)
-    place = np.arange(slabs) / step
-    first = np.minimum(place.astype(np.int64), planes - 2)
-    return first, (1 - (place - first)).astype(np.float32), np.arange(planes) * step
 
 
 def slice_chunks(slices: int, overlap: int = 0) -> list[tuple[int, int]]:

@@ -7,7 +7,8 @@ weights. Planes are stored per slice as (planes, width + 3), padded with one zer
 from math import ceil, floor, sqrt
 
 import numpy as np
-from numba import njit
+
+from anatomy_vlm.synthesis.projection.compiled import njit
 
 
 # Contracting the two products of an interpolation into one fused step would make left and right round differently.

@@ -3,7 +3,8 @@
 from math import ceil, floor
 
 import numpy as np
-from numba import njit
+
+from anatomy_vlm.synthesis.projection.compiled import njit
 
 
 @njit(nogil=True, cache=True)

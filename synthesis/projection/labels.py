@@ -96,7 +96,8 @@ class LabelRuns:
     ) -> None:
         if along not in ("x", "y"):
             raise ValueError(f'along must be "x" (laterals) or "y" (frontal films), got {along!r}')
-        affine = voxel_to_world(placement, np.shape(labels))
+        labels = _checked(labels)
+        affine = voxel_to_world(placement, labels.shape)
         direction = affine["xy".index(along), :3] / np.linalg.norm(affine[:3, :3], axis=0)
         self._build(labels, affine, int(np.argmax(np.abs(direction))), num_threads)
 
@@ -108,9 +109,6 @@ class LabelRuns:
         return runs
 
     def _build(self, labels: np.ndarray, affine: np.ndarray, slab: int, num_threads: int | None) -> None:
-        labels = np.asarray(labels)
-        if labels.ndim != 3 or labels.dtype not in (np.uint8, np.uint16) or min(labels.shape, default=0) < 1:
-            raise ValueError(f"labels must be uint8 or uint16 (Z, Y, X), got {labels.dtype} {labels.shape}")
         self.shape, self.affine, self.slab = labels.shape, affine, slab
         order = {0: (0, 2, 1), 1: (0, 1, 2), 2: (1, 0, 2)}[slab]
         flat = np.ascontiguousarray(labels.transpose(order)).reshape(-1)
@@ -128,7 +126,7 @@ class LabelRuns:
                 parts[i] = _run_buffers(int(found[0]))
                 label_kernels.find_runs(*head, *chunks[i], *parts[i])
         kept = [(runs[: found[0]], values[: found[0]]) for runs, values, found in parts]
-        counts = np.bincount(np.concatenate([values for _, values in kept]))
+        counts = np.bincount(np.concatenate([values for _, values in kept]), minlength=1)
         self.pointers = np.concatenate([[0], np.cumsum(counts)])
         self.runs = np.empty((int(self.pointers[-1]), 4), np.int16)
         place = self.pointers[:-1].copy()
@@ -215,8 +213,16 @@ def project_labels(
         >>> film.box(7)
         (219, 204, 233, 226)
     """
-    plan = plan_rays(np.shape(labels), voxel_to_world(placement, np.shape(labels)), geometry)
+    labels = _checked(labels)
+    plan = plan_rays(labels.shape, voxel_to_world(placement, labels.shape), geometry)
     return LabelRuns.for_plan(labels, plan, num_threads).project(geometry, num_threads=num_threads)
+
+
+def _checked(labels: np.ndarray) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.ndim != 3 or labels.dtype not in (np.uint8, np.uint16) or min(labels.shape, default=0) < 1:
+        raise ValueError(f"labels must be uint8 or uint16 (Z, Y, X), got {labels.dtype} {labels.shape}")
+    return labels
 
 
 def _run_buffers(room: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from anatomy_vlm.synthesis.projection.geometry import Geometry
 # Slabs share a key plane while rays drift less than this many voxels across them (measured: errors stay below those of
 # an exact Siddon march on the same voxels).
 DRIFT_VOXELS = 0.5
+_FINE_VOXELS = 0.8
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def plan_rays(
 ) -> RayPlan:
     """Plans the projection of a (Z, Y, X) volume with a voxel-to-LPS `affine`.
 
-    `samples_per_pixel` refines the gathering plane of poses that are not upright.
+    `samples_per_pixel` is the least refinement of the gathering plane of poses that are not upright.
 
     Raises:
         ValueError: if the source lies between the slabs, or rays of the film run along them.
@@ -146,9 +147,9 @@ def plan_rays(
     steps = []
     for axis in (across, down):
         slope = (center[axis] - source[axis]) / (center[slab] - source[slab])
-        steps.append(
-            float(np.hypot(*(t * (v[axis] - slope * v[slab]) for v in (step_right, step_down)))) / samples_per_pixel
-        )
+        pixel = float(np.hypot(*(t * (v[axis] - slope * v[slab]) for v in (step_right, step_down))))
+        # Pixels coarser than voxels would make the homography sample what is sampled too thinly already.
+        steps.append(pixel / max(samples_per_pixel, np.clip(pixel / _FINE_VOXELS, 1, 2)))
     # Two samples of margin on each side feed the bicubic kernel.
     grid_size = [int(np.ceil(max(high[i] - low[i], 0) / steps[i])) + 5 for i in range(2)]
     grid_center = tuple(float(low[i] + high[i]) / 2 for i in range(2))
@@ -170,6 +171,17 @@ def plan_rays(
         homography=homography / homography[2, 2],
         max_drift=drift,
     )
+
+
+def key_slabs(slabs: int, group: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hat weights of slabs on key planes: per slab the first plane and its weight; slab coordinate per plane."""
+    if group == 1:
+        return np.arange(slabs), np.ones(slabs, np.float32), np.arange(slabs, dtype=np.float64)
+    planes = int(np.ceil((slabs - 1) / group)) + 1
+    step = (slabs - 1) / (planes - 1)
+    place = np.arange(slabs) / step
+    first = np.minimum(place.astype(np.int64), planes - 2)
+    return first, (1 - (place - first)).astype(np.float32), np.arange(planes) * step
 
 
 def _shadow(

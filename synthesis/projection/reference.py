@@ -3,8 +3,8 @@
 from math import floor
 
 import numpy as np
-from numba import njit
 
+from anatomy_vlm.synthesis.projection.compiled import njit
 from anatomy_vlm.synthesis.projection.geometry import Geometry
 from anatomy_vlm.synthesis.projection.placement import voxel_to_world
 from anatomy_vlm.synthesis.projection.rays import plan_rays
