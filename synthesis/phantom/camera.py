@@ -1,8 +1,8 @@
 """The X-ray geometry of one exposure: canonical chest points to film pixels, and pixels to rays.
 
 World frame: x to the image's right (the patient's left), y anterior, z up, millimetres, isocentre at the origin. A
-posteroanterior film has its source behind the patient (negative y), an anteroposterior one in front; both are displayed with
-the patient's right on the image's left.
+posteroanterior film has its source behind the patient (negative y), an anteroposterior one in front; both are
+displayed with the patient's right on the image's left.
 """
 
 import math

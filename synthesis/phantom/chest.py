@@ -1,6 +1,7 @@
 """From parameters to the arrays that the compiled kernels read."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -23,14 +24,18 @@ class Chest:
 
 
 def build_chest(
-    body: BodyParameters, pose: PoseParameters, findings: tuple[PlacedFinding, ...] = (), *, study_seed: int = 0
+    body: BodyParameters,
+    pose: PoseParameters,
+    findings: tuple[PlacedFinding, ...] = (),
+    *,
+    study_seed: int = 0,
 ) -> Chest:
     """Arrays for one study."""
     values = _anatomy(body, pose)
     blobs: list[list[float]] = []
     for finding in findings:
         numbers = finding.values
-        # A mirrored situs is drawn as a mirrored body, so the patient's side changes its name inside the canonical frame.
+        # A mirrored situs is drawn as a mirrored body: the patient's sides change names inside the canonical frame.
         side = finding.side
         if body.situs_inversus:
             side = {"left": "right", "right": "left"}.get(side, side)
@@ -55,7 +60,7 @@ def build_chest(
     noise = np.random.default_rng(study_seed).standard_normal((NOISE_SIDE,) * 3).astype(np.float32)
     return Chest(
         table=build_profiles(body, pose),
-        scalars=scalars[()],
+        scalars=cast(np.void, scalars[()]),
         blobs=np.array(blobs, float).reshape(-1, 11),
         noise=noise,
     )
@@ -68,14 +73,14 @@ def _anatomy(body: BodyParameters, pose: PoseParameters) -> dict[str, float]:
         "dome_rx": -68.0, "dome_ry": 0.0, "dome_rz": pose.dome_right, "dome_ra": 78.0, "dome_rb": 104.0,
         "dome_lx": 72.0, "dome_ly": 0.0, "dome_lz": pose.dome_left, "dome_la": 75.0, "dome_lb": 102.0,
         "dome_drop": pose.dome_drop,
-        "heart_x": 0.0, "heart_y": 0.0, "heart_z": body.heart_height + 0.5 * (pose.dome_right + pose.dome_left),
+        "heart_z": body.heart_height + 0.5 * (pose.dome_right + pose.dome_left),
         "heart_sr": pose.heart_right / 46.0, "heart_sl": pose.heart_left / 85.0,
         "heart_sz": 0.93 + 0.30 * (pose.heart_left / 85.0 - 1.0),
         "heart_cos": float(np.cos(tilt)), "heart_sin": float(np.sin(tilt)),
         "arch_x0": -10.0, "arch_y0": 20.0, "arch_z0": 72.0,
         "arch_x1": 24.0 + 7.0 * unfold, "arch_y1": -28.0, "arch_z1": 74.0 + 5.0 * unfold, "arch_r": 14.0 * body.aorta,
-        "breast": body.breast, "breast_x": 74.0, "breast_z": -10.0 - body.breast_drop,
-        "breast_rx": 42.0 + 0.55 * body.breast, "breast_rz": 24.0 + 0.62 * body.breast,
+        "breast": body.breast, "breast_x": 84.0, "breast_z": 12.0 - body.breast_drop,
+        "breast_rx": 48.0 + 0.55 * body.breast, "breast_rz": 24.0 + 0.62 * body.breast,
         "fluid_r": -999.0, "fluid_l": -999.0, "layer_r": -999.0, "layer_l": -999.0, "gap_base": 0.3,
         "lung_rho": body.lung_density, "edema_z": 22.0,
     }  # fmt: skip

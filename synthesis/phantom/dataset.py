@@ -142,9 +142,9 @@ def generate_dataset(
 ) -> "datasets.DatasetDict":
     """Synthetic patients as a `DatasetDict` in the schema, splits disjoint by patient.
 
-    With `out` the dataset is kept there: Arrow shards, each film's parameters as JSON lines and `manifest.json`. It is drawn in
-    `<out>.partial` and renamed when complete; a run that was killed goes on with the shards that are missing. The same arguments
-    give the same bytes whatever `num_workers` is.
+    With `out` the dataset is kept there: Arrow shards, each film's parameters as JSON lines and `manifest.json`. It is
+    drawn in `<out>.partial` and renamed when complete; a run that was killed goes on with the shards that are missing.
+    The same arguments give the same bytes whatever `num_workers` is.
 
     Args:
         num_patients: Patients over all splits.
@@ -175,7 +175,8 @@ def generate_dataset(
         num_patients, seed=seed, image_size=image_size, splits=splits, num_studies=num_studies, domain=looks
     )
     request = {
-        "generator": "phantom", "generator_version": GENERATOR_VERSION, "num_patients": num_patients, "seed": seed, "image_size": image_size,
+        "generator": "phantom", "generator_version": GENERATOR_VERSION, "num_patients": num_patients, "seed": seed,
+        "image_size": image_size,
         "splits": splits, "num_studies": num_studies, "domain": looks, "patients_per_shard": PATIENTS_PER_SHARD,
     }  # fmt: skip
     if out is None:

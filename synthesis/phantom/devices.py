@@ -6,7 +6,7 @@ import numpy as np
 
 from .chest import Chest
 from .parameters import PhantomParameters, PlacedFinding
-from .profiles import C, Z_MIN, Z_STEP
+from .profiles import Z_MIN, Z_STEP, C
 from .skeleton import Chain, chain, curve
 
 
@@ -59,6 +59,7 @@ def device_chains(parameters: PhantomParameters, chest: Chest) -> list[Chain]:
     return out
 
 
+Point = tuple[float, float, float]
 Piece = tuple[np.ndarray, np.ndarray | float, float, float]
 
 
@@ -77,8 +78,9 @@ def _draw(
         return _tube(
             [(3, -34, 225), (4, -40, 150), (6, -44, 60), (10, -40, -10), (18, -22, pose.dome_left - 12),
              (44, 4, fundus), (44 + 34 * tip, 16, fundus - 16 * rng.uniform(-1, 1))], table, 2.0)  # fmt: skip
-    trunk = [(-25, 16, 74), (-27, 15, 45)]
-    entry = [(-20, 20, 86)] if sign < 0 else [(34, 24, 92), (4, 28, 84)]
+    trunk: list[Point] = [(-25, 16, 74), (-27, 15, 45)]
+    entry: list[Point] = [(-20, 20, 86)] if sign < 0 else [(34, 24, 92), (4, 28, 84)]
+    path: list[Point]
     if device.name == "picc":
         path = [
             (sign * 186, -8, 30),
@@ -108,7 +110,7 @@ def _draw(
     return pieces
 
 
-def _shift(knots: list[tuple[float, float, float]], table: np.ndarray, spacing: float = 1.2) -> np.ndarray:
+def _shift(knots: list[Point], table: np.ndarray, spacing: float = 1.2) -> np.ndarray:
     """Dense curve whose inner points follow the shifted mediastinum."""
     values = np.array(knots, float)
     row = np.clip(((values[:, 2] - Z_MIN) / Z_STEP).astype(int), 0, len(table) - 1)
@@ -118,7 +120,7 @@ def _shift(knots: list[tuple[float, float, float]], table: np.ndarray, spacing: 
     return points
 
 
-def _tube(knots: list[tuple[float, float, float]], table: np.ndarray, radius: float) -> list[Piece]:
+def _tube(knots: list[Point], table: np.ndarray, radius: float) -> list[Piece]:
     """A soft tube with a radiopaque stripe."""
     points = _shift(knots, table)
     stripe = points + np.array([0.55 * radius, 0, 0])
@@ -128,8 +130,8 @@ def _tube(knots: list[tuple[float, float, float]], table: np.ndarray, radius: fl
 def _pacemaker(
     rng: np.random.Generator,
     sign: float,
-    entry: list[tuple[float, float, float]],
-    trunk: list[tuple[float, float, float]],
+    entry: list[Point],
+    trunk: list[Point],
     heart: float,
     tip: float,
     table: np.ndarray,

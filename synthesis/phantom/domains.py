@@ -13,6 +13,11 @@ def _base(rng: np.random.Generator) -> dict[str, object]:
     if rng.random() < 0.35:
         for index in rng.choice(4, size=int(rng.integers(1, 4)), replace=False):
             trim[index] = float(rng.uniform(0.01, 0.07))
+    if rng.random() < 0.10:
+        # Padded to a square: bars above and below, or at both sides.
+        bar = float(rng.uniform(0.03, 0.12))
+        for index in (1, 3) if rng.random() < 0.6 else (0, 2):
+            trim[index] = bar
     return {
         "scatter": float(rng.uniform(0.3, 1.2)),
         "scatter_sigma": float(rng.uniform(0.05, 0.12)),
@@ -61,23 +66,32 @@ def _portable(rng: np.random.Generator) -> dict[str, object]:
 
 def _film(rng: np.random.Generator) -> dict[str, object]:
     return _base(rng) | {
-        "low_gain": 1.0, "mid_gain": 1.0, "high_gain": float(rng.uniform(0.9, 1.2)), "contrast": float(rng.uniform(4.0, 7.0)),
-        "window_low": float(rng.uniform(0.5, 4.0)), "window_high": float(rng.uniform(90.0, 98.0)), "blur": float(rng.uniform(0.35, 0.8)),
-    }  # fmt: skip
+        "low_gain": 1.0,
+        "mid_gain": 1.0,
+        "high_gain": float(rng.uniform(0.9, 1.2)),
+        "contrast": float(rng.uniform(4.0, 7.0)),
+        "window_low": float(rng.uniform(0.5, 4.0)),
+        "window_high": float(rng.uniform(90.0, 98.0)),
+        "blur": float(rng.uniform(0.35, 0.8)),
+    }
 
 
 def _equalised(rng: np.random.Generator) -> dict[str, object]:
     return _base(rng) | {
-        "low_gain": float(rng.uniform(0.30, 0.55)), "mid_gain": float(rng.uniform(1.2, 1.8)), "high_gain": float(rng.uniform(1.8, 3.0)),
+        "low_gain": float(rng.uniform(0.30, 0.55)),
+        "mid_gain": float(rng.uniform(1.2, 1.8)),
+        "high_gain": float(rng.uniform(1.8, 3.0)),
         "equalisation": float(rng.uniform(0.4, 1.0)),
-    }  # fmt: skip
+    }
 
 
 def _low_dose(rng: np.random.Generator) -> dict[str, object]:
     return _base(rng) | {
-        "photons": float(np.exp(rng.uniform(np.log(3e3), np.log(1.2e4)))), "scatter": float(rng.uniform(0.3, 0.8)),
-        "grid_lines": float(rng.uniform(0, 0.02)), "white": float(rng.uniform(0.4, 0.9)),
-    }  # fmt: skip
+        "photons": float(np.exp(rng.uniform(np.log(3e3), np.log(1.2e4)))),
+        "scatter": float(rng.uniform(0.3, 0.8)),
+        "grid_lines": float(rng.uniform(0, 0.02)),
+        "white": float(rng.uniform(0.4, 0.9)),
+    }
 
 
 _LOOKS: dict[str, Callable[[np.random.Generator], dict[str, object]]] = {

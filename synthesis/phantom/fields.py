@@ -13,8 +13,9 @@ from .profiles import Z_MIN, Z_STEP, C
 
 SCALARS = np.dtype(
     [(name, np.float64) for name in (
-        "dome_rx", "dome_ry", "dome_rz", "dome_ra", "dome_rb", "dome_lx", "dome_ly", "dome_lz", "dome_la", "dome_lb", "dome_drop",
-        "heart_x", "heart_z", "heart_sr", "heart_sl", "heart_sz", "heart_cos", "heart_sin", "heart_y",
+        "dome_rx", "dome_ry", "dome_rz", "dome_ra", "dome_rb",
+        "dome_lx", "dome_ly", "dome_lz", "dome_la", "dome_lb", "dome_drop",
+        "heart_z", "heart_sr", "heart_sl", "heart_sz", "heart_cos", "heart_sin",
         "arch_x0", "arch_y0", "arch_x1", "arch_y1", "arch_z0", "arch_z1", "arch_r",
         "breast", "breast_x", "breast_z", "breast_rx", "breast_rz",
         "fluid_r", "fluid_l", "layer_r", "layer_l", "gap_r", "gap_l", "gap_base",
@@ -41,7 +42,7 @@ def row_of(z: float, rows: int) -> int:
 
 @njit(cache=True, inline="always", error_model="numpy", fastmath=True)
 def superellipse(a: float, b: float, square: float) -> float:
-    """Radius in a rounded-box norm, without a power function; `square` 0.067 is close to the p = 2.5 norm, 0.12 to p = 3.2."""
+    """Radius in a rounded-box norm without a power function; `square` is 0.067 near p = 2.5, 0.12 near 3.2."""
     s = a * a + b * b
     if s < 1e-9:
         return 0.0
@@ -64,7 +65,7 @@ def body_field(x: float, y: float, z: float, t: np.ndarray, p) -> float:
         return FAR
     a = (x - t[_CMID]) / bx
     b = (y - t[_BYC]) / t[_BY]
-    f = (superellipse(a, b, 0.125) - 1.0) * min(bx, t[_BY])
+    f = (superellipse(a, b, 0.125 * min(max((132.0 - z) / 50.0, 0.0), 1.0)) - 1.0) * min(bx, t[_BY])
     r = t[_RR]
     if r > 1.0:
         dx = abs(x) - t[_RX]
@@ -122,9 +123,9 @@ def _ellipsoid(x: float, y: float, z: float, a: float, b: float, c: float) -> fl
 @njit(cache=True, inline="always", error_model="numpy", fastmath=True)
 def heart_field(x: float, y: float, z: float, t: np.ndarray, p) -> float:
     """Pericardial outline: ventricles, right atrium, left atrium with appendage, pulmonary outflow."""
-    hx = x - t[_MX] - p.heart_x
+    hx = x - t[_MX]
     hx = hx / p.heart_sr if hx < 0.0 else hx / p.heart_sl
-    hy = y - 14.0 - p.heart_y
+    hy = y - 14.0
     hz = (z - p.heart_z) / p.heart_sz
     if hx < -64.0 or hx > 106.0 or hz > 78.0 or hz < -68.0 or hy > 92.0 or hy < -78.0:
         return FAR
@@ -191,8 +192,8 @@ def mediastinum_field(x: float, y: float, z: float, t: np.ndarray, p) -> float:
 def fluid_field(x: float, y: float, z: float, cage: float, right: bool, p) -> float:
     """Pleural space free of fluid: negative outside the fluid.
 
-    Free fluid of the upright patient has a level with a meniscus that climbs the chest wall, more so behind; in the supine
-    patient it layers behind the lung.
+    Free fluid of the upright patient has a level with a meniscus that climbs the chest wall, more so behind; in the
+    supine patient it layers behind the lung.
     """
     climb = math.exp(cage / 17.0)
     behind = min(max((-y - 20.0) / 70.0, 0.0), 1.0)

@@ -52,7 +52,7 @@ def render_film(line: np.ndarray, body: np.ndarray, look: LookParameters, *, vie
         processed = processed + look.equalisation * (
             (density - low) / spread * 0.28 - look.mid_gain * 0.5 * (middle - low)
         )
-    inside = _collimated(look, size)
+    inside = exposed_field(look, size)
     tissue = (body > 40) & (inside > 0.5)
     if tissue.sum() < 50:
         tissue = np.ones_like(tissue)
@@ -73,7 +73,7 @@ def render_film(line: np.ndarray, body: np.ndarray, look: LookParameters, *, vie
     return np.asarray(image)
 
 
-def _collimated(look: LookParameters, size: int) -> np.ndarray:
+def exposed_field(look: LookParameters, size: int) -> np.ndarray:
     """Exposed field: 1 inside the collimator, 0 outside, with a soft edge."""
     left, top, right, bottom = look.collimation
     grid = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5

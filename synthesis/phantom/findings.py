@@ -27,7 +27,7 @@ PREVALENCE = {
     "hyperaeration": 0.14,
     "rib fracture": 0.12,
 }
-ENLARGED_HEART_SHARE = 0.38
+ENLARGED_HEART_SHARE = 0.42
 NORMAL_SHARE = 0.25
 
 
@@ -88,9 +88,17 @@ def _zone(rng: np.random.Generator, name: str) -> str:
 
 def _edema(rng: np.random.Generator, severity: str) -> PlacedFinding:
     amount = _grade(rng, severity, (0.10, 0.15), (0.20, 0.28), (0.36, 0.52))
-    return PlacedFinding("pulmonary edema/hazy opacity", "", severity, "", {
-        "amount": amount, "congestion": _grade(rng, severity, (0.6, 0.8), (0.8, 1.1), (1.0, 1.4)), "lines": float(rng.random() < 0.6),
-    })  # fmt: skip
+    return PlacedFinding(
+        "pulmonary edema/hazy opacity",
+        "",
+        severity,
+        "",
+        {
+            "amount": amount,
+            "congestion": _grade(rng, severity, (0.6, 0.8), (0.8, 1.1), (1.0, 1.4)),
+            "lines": float(rng.random() < 0.6),
+        },
+    )
 
 
 def adjust_pose(rng: np.random.Generator, findings: list[PlacedFinding], pose: PoseParameters) -> PoseParameters:
@@ -163,15 +171,16 @@ def _position(rng: np.random.Generator, finding: PlacedFinding, sign: float, dom
     share = {"upper": (0.68, 0.86), "mid": (0.38, 0.62), "lower": (0.08, 0.30)}[finding.zone]
     z = base + (top - base) * rng.uniform(*share)
     width = float(np.interp(z, [-60, 0, 40, 95, 118, 140], [122, 116, 105, 78, 58, 30]))
-    return {"x": sign * rng.uniform(0.48, 0.86) * width, "y": float(rng.uniform(-46, 26)), "z": float(z)}
+    return {"x": sign * rng.uniform(0.52, 0.88) * width, "y": float(rng.uniform(-46, 26)), "z": float(z)}
 
 
 def _consolidation(rng: np.random.Generator, finding: PlacedFinding, sign: float, dome: float) -> dict[str, float]:
-    count = int({"mild": 1, "moderate": rng.integers(1, 3), "severe": rng.integers(2, 4)}[finding.severity])
+    low, high = {"mild": (1, 1), "moderate": (1, 2), "severe": (2, 3)}[finding.severity]
+    count = int(rng.integers(low, high + 1))
     numbers = {
         "blobs": float(count),
         "noise": float(rng.uniform(0.18, 0.42)),
-        "sharpness": float(rng.uniform(2.0, 4.5)),
+        "sharpness": float(rng.uniform(3.0, 7.0)),
     }
     numbers["density"] = _grade(rng, finding.severity, (0.62, 0.8), (0.75, 0.92), (0.85, 1.0))
     numbers["z_low"], numbers["z_high"] = -400.0, 400.0
@@ -211,7 +220,7 @@ def _nodule(rng: np.random.Generator, finding: PlacedFinding, index: int) -> Cha
     points = centre + (rng.normal(0, 0.28 * radius, (count, 3)) if count > 1 else np.zeros((1, 3)))
     radii = np.full(count, radius) * (rng.uniform(0.55, 0.95, count) if count > 1 else 1.0)
     volume = 4 / 3 * math.pi * radii**3 * (1.0 if count == 1 else 1.3 / count)
-    return Chain(f"finding_{index}", points, radii, radii * rng.uniform(0.85, 1.15), volume * 0.85)
+    return Chain(f"finding_{index}", points, radii, radii * rng.uniform(0.85, 1.15), volume)
 
 
 def _bands(rng: np.random.Generator, finding: PlacedFinding, chest: Chest, index: int) -> list[Chain]:

@@ -1,7 +1,8 @@
 """Ray march through the implicit chest: one perspective ray per pixel, exact crossings along the ray.
 
-Between two nodes of a ray every field is taken as linear, so a structure's length changes smoothly with the pose and no
-voxel grid blurs an edge. The maps are millimetres of each structure along the ray: image, masks and boxes all come from them.
+Between two nodes of a ray every field is taken as linear, so a structure's length changes smoothly with the pose and
+no voxel grid blurs an edge. The maps are millimetres of each structure along the ray: image, masks and boxes all come
+from them.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What describes a phantom: plain frozen dataclasses that turn into JSON and back, so that a manifest can redraw any film."""
+"""What describes a phantom: frozen dataclasses that turn into JSON and back, so a manifest can redraw any film."""
 
 import dataclasses
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ from anatomy_vlm.processing.statements import Statement, num_styles, render_stat
 
 from .devices import sample_devices
 from .domains import sample_look
-from .film import render_film
+from .film import exposed_field, render_film
 from .findings import ENLARGED_HEART_SHARE, NORMAL_SHARE, adjust_pose, sample_findings, settle
 from .march import M
 from .parameters import PhantomParameters
@@ -59,14 +59,14 @@ def sample_parameters(
     devices = sample_devices(np.random.default_rng((seed, 7004, study)), portable=view == "AP")
     pose = frame(rng, body, adjust_pose(rng, placed, pose))
     findings = tuple(settle(rng, finding, body, pose) for finding in placed) + tuple(devices)
-    parameters = PhantomParameters(body, pose, look, findings, int(rng.integers(2**31)), image_size)
-    return parameters
+    return PhantomParameters(body, pose, look, findings, int(rng.integers(2**31)), image_size)
 
 
 def draw_study(parameters: PhantomParameters) -> Study:
-    """Draw a study. The heart is rescaled until its projected width is clearly on its side of half the thorax."""
+    """Draw a study from its parameters."""
     exposure = expose(parameters)
-    regions = build_regions(exposure)
+    exposed = exposed_field(parameters.look, parameters.image_size) > 0.5
+    regions = build_regions(exposure, exposed)
     truth = build_truth(parameters, exposure, regions)
     film = render_film(exposure.line, exposure.maps[M["body"]], parameters.look, view=parameters.pose.view)
     return Study(parameters, exposure, regions, truth, film)
@@ -84,7 +84,7 @@ def settle_heart(parameters: PhantomParameters, ratio: float) -> PhantomParamete
 
 
 def generate_study(seed: int, study: int = 0, *, image_size: int = 224, domain: str = "default") -> Study:
-    """Sample and draw one study."""
+    """Sample and draw one study; a heart that projects to about half of the thorax is rescaled and drawn again."""
     parameters = sample_parameters(seed, study, image_size=image_size, domain=domain)
     drawn = draw_study(parameters)
     better = settle_heart(parameters, drawn.regions.cardiothoracic_ratio)
@@ -124,8 +124,8 @@ def generate_patient(
 ) -> list[dict[str, Any]]:
     """Examples of one synthetic patient.
 
-    One body (sex, age, habitus, anatomy), several studies that differ in pose, findings and film look. The same arguments
-    give the same bytes. Needs the extra `synthesis`.
+    One body (sex, age, habitus, anatomy), several studies that differ in pose, findings and film look. The same
+    arguments give the same bytes. Needs the extra `synthesis`.
 
     Args:
         seed: The patient.

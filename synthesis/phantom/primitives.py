@@ -1,7 +1,7 @@
 """Small bodies projected in closed form: chains of ellipsoids (bones, vessels, tubes) and soft-edged plates.
 
-A curve is a chain of points; each point stands for a short piece of the tube and deposits its volume on the detector as the
-projection of an ellipsoid, so mass is kept whatever the direction of the curve or the pixel size.
+A curve is a chain of points; each point stands for a short piece of the tube and deposits its volume on the detector
+as the projection of an ellipsoid, so mass is kept whatever the direction of the curve or the pixel size.
 """
 
 import math
@@ -27,10 +27,10 @@ def splat(points: np.ndarray, radii: np.ndarray, amount: np.ndarray, hollow: flo
         ry = max(radii[n, 1], 0.72)
         cu = points[n, 0]
         cv = points[n, 1]
-        u0 = max(int(math.ceil(cu - rx)), 0)
-        u1 = min(int(math.floor(cu + rx)), cols - 1)
-        v0 = max(int(math.ceil(cv - ry)), 0)
-        v1 = min(int(math.floor(cv + ry)), rows - 1)
+        u0 = max(math.ceil(cu - rx), 0)
+        u1 = min(math.floor(cu + rx), cols - 1)
+        v0 = max(math.ceil(cv - ry), 0)
+        v1 = min(math.floor(cv + ry), rows - 1)
         if u1 < u0 or v1 < v0:
             continue
         norm = 0.66667 * math.pi * rx * ry

@@ -1,9 +1,11 @@
-"""Height profiles of the canonical chest: one value per millimetre of height for every outline that changes with height.
+"""Height profiles of the canonical chest: a table of every outline that changes with height.
 
-Frame: x to the patient's left, y anterior, z superior, in canonical millimetres (an average adult). A body's own size is an
-affine scale of this frame, so every profile is written once. Levels: the lung apex lies at z = 146, the carina near 58, the
-domes of the diaphragm near -40.
+Frame: x to the patient's left, y anterior, z superior, in canonical millimetres (an average adult). A body's own size
+is an affine scale of this frame, so every profile is written once. Levels: the lung apex lies at z = 146, the carina
+near 58, the domes of the diaphragm near -40.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,8 +22,8 @@ C = {name: index for index, name in enumerate(COLUMNS)}
 
 _CAGE_X = [(-300, 118), (-200, 128), (-150, 135), (-100, 140), (-50, 142), (0, 137), (40, 127), (70, 114), (95, 97),
            (118, 73), (132, 50), (141, 26), (146, 3), (300, 1)]  # fmt: skip
-_CAGE_Y = [(-300, 78), (-200, 82), (-150, 88), (-100, 95), (-50, 94), (0, 88), (50, 76), (95, 58), (122, 38), (138, 18),
-           (146, 3), (300, 1)]  # fmt: skip
+_CAGE_Y = [(-300, 78), (-200, 82), (-150, 88), (-100, 95), (-50, 94), (0, 88), (50, 76), (95, 58), (122, 38),
+           (138, 18), (146, 3), (300, 1)]  # fmt: skip
 _CAGE_YC = [(-300, 8), (-200, 8), (-100, 6), (0, 0), (60, -8), (100, -16), (140, -24), (300, -26)]
 _SPINE_Y = [
     (-300, -46),
@@ -62,7 +64,7 @@ _MED_L = [
 ]
 
 
-def interpolate(z: np.ndarray, points: list[tuple[float, float]]) -> np.ndarray:
+def interpolate(z: np.ndarray, points: Sequence[tuple[float, float]]) -> np.ndarray:
     """Piecewise cubic-smoothed profile through (z, value) points; constant outside."""
     heights, values = np.array(points, float).T
     line = np.interp(z, heights, values)
@@ -98,8 +100,8 @@ def build_profiles(body: BodyParameters, pose: PoseParameters) -> np.ndarray:
 
     wall = body.wall + body.wall_low * np.clip((-z - 20) / 120, 0, 1)
     trunk = np.maximum(cage_x, 112) + wall
-    shoulder = interpolate(z, [(-300, 0), (40, 0), (75, 0.35), (98, 0.9), (112, 1.0), (124, 1.0), (138, 0.9), (152, 0.55),
-                               (168, 0.12), (185, 0), (300, 0)])  # fmt: skip
+    shoulder = interpolate(z, [(-300, 0), (40, 0), (75, 0.35), (98, 0.9), (112, 1.0), (124, 1.0), (138, 0.9),
+                               (152, 0.55), (168, 0.12), (185, 0), (300, 0)])  # fmt: skip
     neck = interpolate(
         z, [(-300, 400), (95, 400), (120, 250), (140, 190), (156, 128), (170, 88), (186, 68), (215, 60), (300, 62)]
     )

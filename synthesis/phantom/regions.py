@@ -4,18 +4,19 @@ Every box is tight around pixels or projected landmarks of its structure, in the
 
 | region | definition |
 |---|---|
-| lung | visible aerated lung and pleural air: at least 10 mm of air, less than 14 mm of heart, 22 mm of abdomen and 60 mm of mediastinum along the ray |
+| lung | visible aerated lung and pleural air: at least 22 mm of air along the ray, and less than 14 mm of heart,
+  22 mm of abdomen and 60 mm of mediastinum |
 | upper, mid, lower lung zone | the lung's pixels in the thirds of the lung box's height |
 | apical zone | the lung's pixels in the top 22 % of the lung box |
 | hilar structures | hilum centre -18 mm (medial) to +30 mm (lateral), 34 mm above to 38 mm below |
-| costophrenic angle | lateral fifth (at least 22 mm) around the lowest lateral point of the pleural cavity, fluid or not |
+| costophrenic angle | lateral fifth (at least 22 mm) at the lowest lateral point of the pleural cavity, fluid or not |
 | hemidiaphragm | from the dome's top to the costophrenic angle, as wide as the pleural cavity |
 | trachea | air of the trachea from the film's top to the carina |
 | spine | bodies of T1 to T12 |
 | clavicle | the whole bone |
 | aortic arch | arch from the ascending to the descending aorta, knob included |
 | upper mediastinum | mediastinum from 12 mm above the sternal notch to the carina |
-| cardiac silhouette | heart of at least 4 mm along the ray |
+| cardiac silhouette | heart of at least 4 mm along the ray where the abdomen is thinner than 70 mm |
 | mediastinum | hull of the upper mediastinum and the cardiac silhouette |
 | svc, right atrium | projected vessel from the arch to the atrium; projected chamber |
 | cavoatrial junction, carina | landmark with 15 mm (16 by 13 mm) to each side |
@@ -28,17 +29,19 @@ import numpy as np
 
 from anatomy_vlm.processing.vocabulary import REGION_NAMES
 
+from .air import hilum_centres
 from .camera import Camera
 from .march import M
 from .profiles import Z_MIN, Z_STEP, C
-from .render import Exposure, hilum_centres
+from .render import Exposure
 from .skeleton import vertebrae
 
 
 Box = tuple[float, float, float, float]
 SIDES = ("right", "left")
 MIN_VISIBLE = 0.25
-LUNG_MM, HEART_OVER_LUNG_MM, ABDOMEN_OVER_LUNG_MM, MEDIASTINUM_OVER_LUNG_MM = 10.0, 14.0, 22.0, 60.0
+ABDOMEN_OVER_HEART_MM = 70.0
+LUNG_MM, HEART_OVER_LUNG_MM, ABDOMEN_OVER_LUNG_MM, MEDIASTINUM_OVER_LUNG_MM = 22.0, 14.0, 22.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -88,23 +91,46 @@ def visible_lungs(maps: np.ndarray, side: str) -> tuple[np.ndarray, np.ndarray]:
     return free & (air > LUNG_MM), free & (air + maps[M[f"fluid_{side}"]] > LUNG_MM)
 
 
-def thorax_ratio(maps: np.ndarray) -> float:
+def cardiac_silhouette(maps: np.ndarray) -> np.ndarray:
+    """Mask of the heart's shadow, (S, S) bool; what sinks into the abdomen's shadow cannot be seen."""
+    return (maps[M["heart"]] > 4.0) & (maps[M["abdomen"]] < ABDOMEN_OVER_HEART_MM)
+
+
+def thorax_ratio(maps: np.ndarray, exposed: np.ndarray) -> float:
     """Heart width over inner thoracic width; NaN where the film cuts either."""
-    heart = mask_box(maps[M["heart"]] > 4.0)
-    chest = maps[M["cage"]] > 4.0
-    if heart is None or chest[:, 0].any() or chest[:, -1].any():
-        return float("nan")
+    heart = mask_box(cardiac_silhouette(maps) & exposed)
     levels = np.flatnonzero((maps[M["air_right"]] + maps[M["air_left"]] > LUNG_MM).any(1))
-    if len(levels) == 0:
+    if heart is None or len(levels) == 0:
         return float("nan")
-    box = mask_box(chest[levels[0] : levels[-1] + 1])
-    return float("nan") if box is None else (heart[2] - heart[0]) / (box[2] - box[0])
+    rows = slice(levels[0], levels[-1] + 1)
+    chest = maps[M["cage"], rows] > 4.0
+    cut = chest & ~_inner(exposed)[rows]
+    box = mask_box(chest)
+    # Cut off at the sides only: the chest is widest at the lungs' base, which a film's lower edge may hide.
+    if box is None or cut.mean() > 0.02:
+        return float("nan")
+    return (heart[2] - heart[0]) / (box[2] - box[0])
 
 
-def build_regions(exposure: Exposure) -> RegionTable:
-    """Boxes and masks of an exposure."""
+def _inner(exposed: np.ndarray) -> np.ndarray:
+    """The exposed field without the film's outermost columns."""
+    inner = exposed.copy()
+    inner[:, [0, -1]] = False
+    return inner
+
+
+def build_regions(exposure: Exposure, exposed: np.ndarray | None = None) -> RegionTable:
+    """Boxes and masks of an exposure.
+
+    Args:
+        exposure: What was projected.
+        exposed: Pixels that the collimator left open, (S, S) bool; all by default.
+    """
     maps, camera, table = exposure.maps, exposure.camera, exposure.chest.table
     size = camera.size
+    if exposed is None:
+        exposed = np.ones((size, size), bool)
+    frame = mask_box(exposed) or (0.0, 0.0, float(size), float(size))
     mirrored = camera.scale[0] < 0
     found: dict[str, Box | None] = {}
     lungs, cavities = {}, {}
@@ -112,14 +138,14 @@ def build_regions(exposure: Exposure) -> RegionTable:
     for side in SIDES:
         # Inside a mirrored body the patient's right is the canonical left.
         own = side if not mirrored else SIDES[1 - SIDES.index(side)]
-        lungs[side], cavities[side] = visible_lungs(maps, side)
-        _lung_boxes(found, side, lungs[side], cavities[side], maps[M["abdomen"]], camera)
+        lungs[side], cavities[side] = (mask & exposed for mask in visible_lungs(maps, side))
+        _lung_boxes(found, side, lungs[side], cavities[side], maps[M["abdomen"]], frame, camera)
         outward = -1.0 if own == "right" else 1.0
         hilum = hila[SIDES.index(own)]
         corners = hilum + np.array([(-18.0 * outward, 0, 34.0), (30.0 * outward, 0, -38.0)])
         found[f"{side} hilar structures"] = point_box(corners, 0.0, camera)
         found[f"{side} clavicle"] = _chain_box(exposure, f"clavicula_{own}")
-    heart_mask = maps[M["heart"]] > 4.0
+    heart_mask = cardiac_silhouette(maps) & exposed
     heart = mask_box(heart_mask)
     found["cardiac silhouette"] = heart
     found["trachea"] = _chain_box(exposure, "trachea")
@@ -129,8 +155,8 @@ def build_regions(exposure: Exposure) -> RegionTable:
     found["carina"] = point_box(carina + np.array([(-16.0, 0, -13.0), (16.0, 0, 13.0)]), 0.0, camera)
     found["upper mediastinum"] = _upper_mediastinum(maps, table, camera)
     found["mediastinum"] = _hull(found["upper mediastinum"], heart)
-    abdomen = mask_box(maps[M["abdomen"]] > 20.0)
-    found["abdomen"] = None if abdomen is None else (abdomen[0], abdomen[1], abdomen[2], float(size))
+    abdomen = mask_box((maps[M["abdomen"]] > 20.0) & exposed)
+    found["abdomen"] = None if abdomen is None else (*abdomen[:3], frame[3])
 
     boxes = np.zeros((len(REGION_NAMES), 4), np.float32)
     box_mask = np.zeros(len(REGION_NAMES), bool)
@@ -138,18 +164,24 @@ def build_regions(exposure: Exposure) -> RegionTable:
         box = found.get(name)
         if box is None:
             continue
-        clipped = np.clip(box, 0, size)
+        clipped = np.clip(box, frame[:2] * 2, frame[2:] * 2)
         area = (box[2] - box[0]) * (box[3] - box[1])
         width, height = clipped[2] - clipped[0], clipped[3] - clipped[1]
         if width < 2 or height < 2 or width * height < MIN_VISIBLE * area:
             continue
         boxes[index] = clipped / size
         box_mask[index] = True
-    return RegionTable(boxes, box_mask, lungs, cavities, heart_mask, thorax_ratio(maps))
+    return RegionTable(boxes, box_mask, lungs, cavities, heart_mask, thorax_ratio(maps, exposed))
 
 
 def _lung_boxes(
-    found: dict[str, Box | None], side: str, lung: np.ndarray, cavity: np.ndarray, abdomen: np.ndarray, camera: Camera
+    found: dict[str, Box | None],
+    side: str,
+    lung: np.ndarray,
+    cavity: np.ndarray,
+    abdomen: np.ndarray,
+    frame: Box,
+    camera: Camera,
 ) -> None:
     box, whole = mask_box(lung), mask_box(cavity)
     rows = np.arange(len(lung))[:, None]
@@ -172,6 +204,9 @@ def _lung_boxes(
     if corner is None:
         return
     bottom = corner[3]
+    # An angle that the film's edge cuts off is not on the film.
+    if bottom >= frame[3] - 1 or (left <= frame[0] if side == "right" else right >= frame[2]):
+        return
     if side == "right":
         found[f"{side} costophrenic angle"] = (left, bottom - width, left + width, bottom + 0.12 * width)
         tops = abdomen[:, int(left) : int(right)]
@@ -232,7 +267,7 @@ def _vascular_boxes(found: dict[str, Box | None], exposure: Exposure) -> None:
     mid = table[_row(float(p["heart_z"])), C["mid_x"]]
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     hx = -20.0 + 27.0 * np.cos(angles)
-    x = np.where(hx < 0, hx * p["heart_sr"], hx * p["heart_sl"]) + mid + p["heart_x"]
+    x = np.where(hx < 0, hx * p["heart_sr"], hx * p["heart_sl"]) + mid
     z = p["heart_z"] + (2.0 + 42.0 * np.sin(angles)) * p["heart_sz"]
     dome = float(p["dome_rz"]) - 8.0
     ring = np.stack([x, np.full_like(x, 16.0), np.maximum(z, dome)], axis=1)
@@ -241,7 +276,7 @@ def _vascular_boxes(found: dict[str, Box | None], exposure: Exposure) -> None:
 
 def _upper_mediastinum(maps: np.ndarray, table: np.ndarray, camera: Camera) -> Box | None:
     levels, _ = camera.project(np.concatenate([_landmark(0.0, 0.0, 112.0, table), _landmark(0.0, -27.0, 55.0, table)]))
-    top, bottom = (int(round(value)) for value in levels[:, 1])
+    top, bottom = (round(float(value)) for value in levels[:, 1])
     if bottom <= max(top, 0):
         return None
     start = max(top, 0)

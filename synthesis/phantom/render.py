@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .air import airway_chains, draw_gas, hilum_centres
 from .camera import Camera, build_camera
 from .chest import Chest, build_chest
 from .devices import device_chains
@@ -20,7 +21,6 @@ from .vessels import SEGMENTS, grow
 MU_SOFT, MU_BONE, MU_METAL = 0.0185, 0.031, 0.16
 MARCH_DEPTH, MARCH_SPACING = 162.0, 9.0
 VESSEL_LIMIT = 60_000
-HILA = np.array([(-44.0, -8.0, 30.0), (43.0, -14.0, 40.0)])
 
 
 @dataclass
@@ -30,9 +30,9 @@ class Exposure:
     Args:
         maps: Millimetres of each structure of `march.MAPS`, (NUM_MAPS, S, S), sides being the patient's.
         line: Line integral of attenuation, (S, S).
-        masks: Millimetres of small structures by name, each (S, S).
         camera: The geometry, for landmarks.
         chest: The arrays behind it.
+        chains: Small structures by name, in canonical millimetres.
     """
 
     maps: np.ndarray
@@ -82,7 +82,7 @@ def expose(parameters: PhantomParameters) -> Exposure:
         draw_chain(item, camera, hollow)
     water -= np.minimum(hollow, 26.0)
     gut = np.zeros((size, size), np.float32)
-    _draw_gas(parameters, camera, gut)
+    draw_gas(parameters, camera, gut)
     water -= np.minimum(gut, 0.6 * maps[M["abdomen"]])
 
     soft = np.zeros((size, size), np.float32)
@@ -133,37 +133,6 @@ def draw_plates(item: Plates, camera: Camera, out: np.ndarray) -> None:
     plates(pixels, axes, item.thickness, np.maximum(item.soft * zoom, 1.0), out)
 
 
-def airway_chains(table: np.ndarray) -> list[Chain]:
-    """Trachea and main bronchi as chains of air."""
-    from .profiles import Z_MIN, Z_STEP, C
-
-    def shifted(knots: list[tuple[float, float, float, float]]) -> np.ndarray:
-        values = np.array(knots, float)
-        row = ((values[:, 2] - Z_MIN) / Z_STEP).astype(int)
-        values[:, 0] += table[row, C["mid_x"]]
-        return values
-
-    out = []
-    for name, knots in (
-        ("trachea", [(1, -2, 220, 8), (2, -8, 185, 8.5), (3, -16, 150, 8.5), (0, -24, 100, 8.5), (-4, -27, 58, 8.0)]),
-        ("bronchus_right", [(-4, -27, 58, 7.0), (-17, -25, 42, 6.6), (-30, -21, 24, 5.4), (-38, -22, 4, 4.0)]),
-        ("bronchus_left", [(-4, -27, 58, 6.0), (12, -27, 44, 5.8), (32, -25, 31, 5.4), (42, -27, 10, 3.8)]),
-    ):
-        points, _ = curve(shifted(knots), 2.0)
-        out.append(chain(name, points[:, :3], points[:, 3], density=0.95))
-    return out
-
-
-def hilum_centres(table: np.ndarray) -> np.ndarray:
-    """Canonical centres of the right and left hilum, (2, 3); the left one is higher."""
-    from .profiles import Z_MIN, Z_STEP, C
-
-    hila = HILA.copy()
-    row = ((hila[:, 2] - Z_MIN) / Z_STEP).astype(int)
-    hila[:, 0] += table[row, C["mid_x"]]
-    return hila
-
-
 def _draw_vessels(parameters: PhantomParameters, chest: Chest, camera: Camera, layer: np.ndarray) -> None:
     body = parameters.body
     hila = hilum_centres(chest.table)
@@ -187,40 +156,11 @@ def _draw_vessels(parameters: PhantomParameters, chest: Chest, camera: Camera, l
     # The branches soften away from the focus of the film: sub-pixel ones keep their mass by widening.
     volume = math.pi * radius**2 * share * real
     splat(pixels, np.stack([radius * zoom] * 2, axis=1), volume * zoom**2, 0.0, layer)
-    for sign, index, knots in (
-        (-1, 0, [(14, 2, 6, 9), (0, 0, 2, 8.5), (-6, -3, -18, 7), (-10, -8, -42, 5)]),
-        (1, 1, [(-16, 12, 6, 9.5), (-4, 2, 10, 9), (4, -6, -2, 7.5), (5, -10, -30, 5.5)]),
+    for index, knots in (
+        (0, [(14, 2, 6, 9), (0, 0, 2, 8.5), (-6, -3, -18, 7), (-10, -8, -42, 5)]),
+        (1, [(-16, 12, 6, 9.5), (-4, 2, 10, 9), (4, -6, -2, 7.5), (5, -10, -30, 5.5)]),
     ):
-        del sign
         values = np.array(knots, float)
         values[:, :3] += hila[index]
         curved, _ = curve(values, 2.0)
         draw_chain(chain("pulmonary_artery", curved[:, :3], curved[:, 3] * spread), camera, layer)
-
-
-def _draw_gas(parameters: PhantomParameters, camera: Camera, out: np.ndarray) -> None:
-    pose = parameters.pose
-    if pose.gas <= 0:
-        return
-    rng = np.random.default_rng(parameters.study_seed + 11)
-    upright = pose.view == "PA"
-    top = pose.dome_left - 9.0
-    half_w, half_h = 34.0 * pose.gas * rng.uniform(0.8, 1.2), 19.0 * pose.gas * rng.uniform(0.7, 1.3)
-    x, z = 58.0 + rng.uniform(-12, 16), top - half_h
-    pixels, zoom = camera.project(np.array([[x, 20.0, z]]))
-    bubble = np.zeros_like(out)
-    amount = 0.66667 * math.pi * half_w * half_h * 34.0 * zoom**2
-    splat(pixels, np.array([[half_w, half_h]]) * zoom[0], amount, 0.0, bubble)
-    if upright:
-        # An erect film has a fluid level: the gas lies above a horizontal line.
-        level = pixels[0, 1] + half_h * zoom[0] * rng.uniform(-0.1, 0.8)
-        bubble *= np.clip(level - np.arange(len(out)) + 0.5, 0, 1)[:, None]
-    out += bubble
-    count = int(rng.integers(0, 9)) if rng.random() < 0.6 else 0
-    for _ in range(count):
-        middle = np.array([[rng.uniform(-105, 110), 20.0, top - rng.uniform(45, 150)]])
-        pixels, zoom = camera.project(middle)
-        a, b = rng.uniform(8, 22), rng.uniform(7, 15)
-        splat(
-            pixels, np.array([[a, b]]) * zoom[0], 0.66667 * math.pi * a * b * rng.uniform(10, 30) * zoom**2, 0.0, out
-        )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from anatomy_vlm.processing.statements import Statement, num_styles, render_sentence
-from anatomy_vlm.processing.vocabulary import FINDING_NAMES, get_finding
+from anatomy_vlm.processing.vocabulary import FINDING_NAMES, get_finding, get_region
 
 from .truth import DEVICES, PARENTS
 
@@ -45,8 +45,6 @@ def most_specific(statements: list[Statement], finding: str) -> list[Statement]:
 
 
 def _parents(region: str | None) -> tuple[str, ...]:
-    from anatomy_vlm.processing.vocabulary import get_region
-
     return get_region(region).parents if region else ()
 
 

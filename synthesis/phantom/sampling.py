@@ -76,9 +76,9 @@ def sample_pose(rng: np.random.Generator, body: BodyParameters, *, view: str, en
     inspiration = clipped(rng, -0.45 if portable else 0.15, 0.75, -2.2, 1.0)
     middle = -36.0 - 19.0 * inspiration
     supine = bool(portable and rng.random() < 0.6)
-    ratio = clipped(rng, 0.59, 0.045, 0.535, 0.72) if enlarged else clipped(rng, 0.458, 0.026, 0.38, 0.488)
+    ratio = clipped(rng, 0.59, 0.045, 0.535, 0.72) if enlarged else clipped(rng, 0.462, 0.025, 0.38, 0.488)
     width = 284.0 * ratio
-    right = clipped(rng, 0.335, 0.035, 0.25, 0.42)
+    right = clipped(rng, 0.325, 0.04, 0.22, 0.42)
     pose = PoseParameters(
         view=view,
         source_detector=float(rng.uniform(1000, 1300)) if portable else float(rng.uniform(1700, 1850)),
@@ -111,6 +111,7 @@ def sample_pose(rng: np.random.Generator, body: BodyParameters, *, view: str, en
 
 def frame(rng: np.random.Generator, body: BodyParameters, pose: PoseParameters) -> PoseParameters:
     """Choose field of view and centre so that the lungs lie on the film as technicians put them."""
+    portable = pose.view == "AP"
     low = min(pose.dome_right, pose.dome_left) - 48.0
     size = 256
     corners = np.array([(-142, 0, -60.0), (142, 0, -60.0), (0, -5, 144.0), (0, -5, low)], float)
@@ -120,8 +121,8 @@ def frame(rng: np.random.Generator, body: BodyParameters, pose: PoseParameters) 
     pixels[:, 1] = (size - 1) / 2 - pixels[:, 1]
     width = abs(pixels[1, 0] - pixels[0, 0])
     height = abs(pixels[2, 1] - pixels[3, 1])
-    share = clipped(rng, 0.80, 0.085, 0.50, 1.05)
-    field = max(width / share, height / clipped(rng, 0.90, 0.06, 0.7, 1.05))
+    share = clipped(rng, 0.86 if portable else 0.80, 0.10, 0.50, 1.14)
+    field = max(width / share, height / clipped(rng, 0.91, 0.07, 0.7, 1.12))
     middle_x = 0.5 * (pixels[0, 0] + pixels[1, 0])
     middle_z = 0.5 * (pixels[2, 1] + pixels[3, 1])
     offset_x = clipped(rng, 0.0, 0.03, -0.12, 0.12)

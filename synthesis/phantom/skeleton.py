@@ -30,8 +30,15 @@ class Chain:
     hollow: float = 0.0
 
 
-def chain(name: str, points: np.ndarray, radius: np.ndarray | float, *, hollow: float = 0.0, density: float = 1.0,
-          radius_z: np.ndarray | float | None = None) -> Chain:  # fmt: skip
+def chain(
+    name: str,
+    points: np.ndarray,
+    radius: np.ndarray | float,
+    *,
+    hollow: float = 0.0,
+    density: np.ndarray | float = 1.0,
+    radius_z: np.ndarray | float | None = None,
+) -> Chain:
     """Chain from a dense curve; the volume of a point is its cross-section times its share of the length."""
     points = np.asarray(points, float)
     n = len(points)
@@ -112,9 +119,11 @@ def rib_chains(
             )
             points = np.stack([x, y, z], axis=1)
             tall = (6.3 if number > 1 else 5.4) * (1 + 0.16 * np.cos(angle)) * rng.uniform(0.94, 1.06)
-            density = body.bone_density * np.clip((limit - angle) / 0.25, 0.35, 1) * (1.45 - 0.80 * np.sin(angle) ** 6)
+            density = body.bone_density * np.clip((limit - angle) / 0.25, 0.35, 1) * (1.45 - 1.02 * np.sin(angle) ** 4)
             if broken and (side, number) in broken:
                 density = density * np.where(np.abs(angle - broken[(side, number)]) < 0.035, 0.0, 1.0)
+            if 2 <= number <= 9 and body.calcified_cartilage > 0.15:
+                out.append(_cartilage(rng, body, table, side, points[-1], number))
             out.append(
                 chain(
                     f"rib_{side}_{number}",
@@ -126,6 +135,20 @@ def rib_chains(
                 )
             )
     return out
+
+
+def _cartilage(
+    rng: np.random.Generator, body: BodyParameters, table: np.ndarray, side: str, start: np.ndarray, number: int
+) -> Chain:
+    """Spotted calcification of a costal cartilage, from the rib's end towards the sternum."""
+    sign = -1.0 if side == "right" else 1.0
+    height = start[2] + (4.0 if number < 4 else 5.0 * (number - 3))
+    front = _row(np.array(start[2]), table)
+    stop = np.array([sign * 18.0, front[C["cage_yc"]] + front[C["cage_y"]] + 5.0, height])
+    reach = rng.uniform(0.25, 0.8)
+    points, _ = curve(np.stack([start, start + 0.5 * reach * (stop - start), start + reach * (stop - start)]), 2.0)
+    spots = np.clip(rng.normal(0.35, 0.5, len(points)), 0, 1.5) * body.calcified_cartilage * 0.8
+    return chain(f"cartilage_{side}_{number}", points, 5.0, hollow=0.5, density=spots)
 
 
 def _power(value: np.ndarray, exponent: float) -> np.ndarray:
@@ -147,7 +170,7 @@ def girdle_chains(body: BodyParameters, pose: PoseParameters, table: np.ndarray)
         knots[:, 0] *= sign
         points, _ = curve(knots, 1.6)
         out.append(
-            chain(f"clavicula_{side}", points[:, :3], points[:, 3], hollow=0.62, density=0.95 * body.bone_density)
+            chain(f"clavicula_{side}", points[:, :3], points[:, 3], hollow=0.62, density=1.7 * body.bone_density)
         )
         out += _scapula(body, side, sign, up, reach)
         shoulder_x = 168 * reach
@@ -169,7 +192,7 @@ def girdle_chains(body: BodyParameters, pose: PoseParameters, table: np.ndarray)
         knots[:, 0] *= sign
         points, _ = curve(knots, 3.0)
         out.append(
-            chain(f"humerus_{side}", points[:, :3], points[:, 3], hollow=0.78, density=0.62 * body.bone_density)
+            chain(f"humerus_{side}", points[:, :3], points[:, 3], hollow=0.78, density=0.85 * body.bone_density)
         )
     return out
 
@@ -199,7 +222,7 @@ def _scapula(body: BodyParameters, side: str, sign: int, up: float, reach: float
     )
     spine[:, 0] *= sign
     points, _ = curve(spine, 2.0)
-    out.append(chain(f"scapula_{side}", points, 4.2, hollow=0.4, density=0.62 * body.bone_density))
+    out.append(chain(f"scapula_{side}", points, 4.2, hollow=0.4, density=0.85 * body.bone_density))
     glenoid = np.array([(150 * reach, -22, 128 + up), (152 * reach, -24, 98 + up)], float)
     glenoid[:, 0] *= sign
     points, _ = curve(np.stack([glenoid[0], glenoid.mean(0), glenoid[1]]), 2.0)
@@ -209,7 +232,7 @@ def _scapula(body: BodyParameters, side: str, sign: int, up: float, reach: float
 
 @dataclass(frozen=True)
 class Plates:
-    """Soft-edged boxes: canonical centres (n, 3), half sizes in real mm (n, 2), thickness in mm (n,), edge width mm."""
+    """Soft-edged boxes: canonical centres (n, 3), half sizes (n, 2), thickness (n,) and edge width in real mm."""
 
     name: str
     centres: np.ndarray

@@ -88,7 +88,8 @@ def build_truth(parameters: PhantomParameters, exposure: Exposure, table: Region
     if severity:
         facts.add("enlarged cardiac silhouette", "cardiac silhouette", severity)
     measured = not np.isnan(table.cardiothoracic_ratio)
-    return Truth(_statements(facts, table, measured), _labels(facts, parameters, measured), extents)
+    visible = {name for name, mask in zip(REGION_NAMES, table.box_mask, strict=True) if mask}
+    return Truth(_statements(facts, visible, measured), _labels(facts, parameters, visible, measured), extents)
 
 
 def _lung_areas(table: RegionTable) -> dict[str, np.ndarray]:
@@ -188,7 +189,7 @@ def _place(
             if get_region(region).side != own or region not in get_finding(name).regions or region == f"{own} lung":
                 continue
             if name == "rib fracture":
-                area = area | np.repeat(area.any(1)[:, None], area.shape[1], 1)
+                area = area | np.repeat(area.any(axis=1, keepdims=True), area.shape[1], 1)
             shared = int((extent & area).sum())
             if shared == 0:
                 continue
@@ -219,9 +220,8 @@ def _place_device(facts: _Facts, finding: PlacedFinding, extent: np.ndarray, tab
             facts.add(finding.name, region, "", sure=False)
 
 
-def _statements(facts: _Facts, table: RegionTable, measured: bool) -> list[Statement]:
+def _statements(facts: _Facts, visible: set[str], measured: bool) -> list[Statement]:
     """Statements in a fixed order: present and uncertain as placed, absent wherever nothing could be meant."""
-    visible = {name for name, mask in zip(REGION_NAMES, table.box_mask, strict=True) if mask}
     out = []
     for (name, region), severity in facts.present.items():
         if region in visible:
@@ -244,13 +244,14 @@ def _statements(facts: _Facts, table: RegionTable, measured: bool) -> list[State
     return out
 
 
-def _labels(facts: _Facts, parameters: PhantomParameters, measured: bool) -> np.ndarray:
+def _labels(facts: _Facts, parameters: PhantomParameters, visible: set[str], measured: bool) -> np.ndarray:
     labels = np.full(len(FINDING_NAMES), np.nan, np.float32)
-    present = {name for name, _ in facts.present}
-    placed = {finding.name for finding in parameters.findings}
+    present = {name for name, region in facts.present if region in visible}
+    # Placed where the film does not show it: neither present nor absent.
+    hidden = {finding.name for finding in parameters.findings} | {name for name, _ in facts.present | facts.unsure}
     for name in DRAWN:
         if name in present:
             labels[FINDING_NAMES.index(name)] = 1.0
-        elif name not in placed and not (name == "enlarged cardiac silhouette" and not measured):
+        elif name not in hidden and not (name == "enlarged cardiac silhouette" and not measured):
             labels[FINDING_NAMES.index(name)] = 0.0
     return labels

@@ -18,7 +18,7 @@ SEGMENTS = np.array(
 )  # fmt: skip
 
 
-# Every branch draws from its own stream (splitmix64), so that a finding that cuts one branch off leaves the others alone.
+# Every branch draws from its own stream (splitmix64): a finding that cuts one branch off leaves the others alone.
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_A = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_B = np.uint64(0x94D049BB133111EB)
@@ -160,7 +160,7 @@ def grow(
                         stack[top, 3] = c * dx + w * ax
                         stack[top, 4] = c * dy + w * ay
                         stack[top, 5] = c * dz + w * az
-                        stack[top, 6] = r * (_uniform(state, 0.80, 0.90) if big else _uniform(state, 0.55, 0.75))
+                        stack[top, 6] = r * (_uniform(state, 0.86, 0.94) if big else _uniform(state, 0.54, 0.72))
                         stack[top, 7] = generation + 1
                         streams[top] = _mix(own + np.uint64(child + 1) * _MIX_A)
                         top += 1

@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("numba", reason="the parametric chest needs the extra `synthesis`")
 
-from anatomy_vlm.synthesis.phantom import PhantomParameters, SynthesisError, draw_study, generate_dataset  # noqa: E402
-from anatomy_vlm.synthesis.phantom import dataset as module  # noqa: E402
-from anatomy_vlm.synthesis.phantom.dataset import split_counts  # noqa: E402
+from anatomy_vlm.synthesis.phantom import PhantomParameters, SynthesisError, draw_study, generate_dataset
+from anatomy_vlm.synthesis.phantom import dataset as module
+from anatomy_vlm.synthesis.phantom.dataset import split_counts
 
 
 REQUEST = {"seed": 4, "image_size": 64, "num_studies": 2, "progress": False}

@@ -12,7 +12,7 @@ from anatomy_vlm.processing.vocabulary import FINDING_NAMES, REGION_NAMES, get_r
 
 pytest.importorskip("numba", reason="the parametric chest needs the extra `synthesis`")
 
-from anatomy_vlm.synthesis.phantom import (  # noqa: E402
+from anatomy_vlm.synthesis.phantom import (
     PhantomParameters,
     PlacedFinding,
     draw_study,
@@ -20,8 +20,8 @@ from anatomy_vlm.synthesis.phantom import (  # noqa: E402
     generate_study,
     sample_parameters,
 )
-from anatomy_vlm.synthesis.phantom.findings import settle  # noqa: E402
-from anatomy_vlm.synthesis.phantom.march import M  # noqa: E402
+from anatomy_vlm.synthesis.phantom.findings import settle
+from anatomy_vlm.synthesis.phantom.march import M
 
 
 SIZE = 112
@@ -131,8 +131,13 @@ def test_situs_inversus_mirrors_the_anatomy_not_the_names():
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize(
     ("name", "zone"),
-    [("pleural effusion", ""), ("pneumothorax", ""), ("consolidation", "mid"), ("mass/nodule (not otherwise specified)", "upper")],
-)  # fmt: skip
+    [
+        ("pleural effusion", ""),
+        ("pneumothorax", ""),
+        ("consolidation", "mid"),
+        ("mass/nodule (not otherwise specified)", "upper"),
+    ],
+)
 def test_a_finding_changes_its_own_side(name, zone, side):
     plain = normal_parameters()
     change = np.abs(
@@ -157,10 +162,11 @@ def test_a_finding_changes_its_regions_more_than_the_rest(name):
 @pytest.mark.parametrize("name", ["consolidation", "pleural effusion", "pneumothorax"])
 def test_severity_grows(name):
     plain = normal_parameters()
-    areas = [
-        int(draw_study(with_finding(plain, name, "right", severity=grade, zone="mid" if name == "consolidation" else "")).truth.extents[0].sum())
-        for grade in ("mild", "moderate", "severe")
-    ]  # fmt: skip
+    zone = "mid" if name == "consolidation" else ""
+    areas = []
+    for grade in ("mild", "moderate", "severe"):
+        study = draw_study(with_finding(plain, name, "right", severity=grade, zone=zone))
+        areas.append(int(study.truth.extents[0].sum()))
     assert areas[0] < areas[1] < areas[2]
 
 
