@@ -9,9 +9,16 @@ import unittest
 
 import torch
 from hf_common.test_configuration_common import ConfigTester
+from hf_common.test_image_processing_common import ImageProcessingTester, ImageProcessingTestMixin
 from hf_common.test_modeling_common import ModelTesterMixin
+from hf_common.test_processing_common import ProcessorTesterMixin
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
+from transformers.utils import is_torchvision_available
 
 from anatomy_vlm.modeling import AnatomyVLMConfig, AnatomyVLMModel, AnatomyVLMVisionConfig, AnatomyVLMVisionModel
+from anatomy_vlm.processing import AnatomyVLMImageProcessorPil, AnatomyVLMProcessor
 
 
 class AnatomyVLMVisionModelTester:
@@ -69,6 +76,26 @@ class AnatomyVLMVisionModelTest(ModelTesterMixin, unittest.TestCase):
     @unittest.skip(reason="a vision tower embeds patches with a convolution")
     def test_model_get_set_embeddings(self):
         pass
+
+
+class AnatomyVLMStemVisionModelTester(AnatomyVLMVisionModelTester):
+    """The tower as it is trained from scratch: a convolutional stem, no registers, no LayerScale."""
+
+    def __init__(self, parent, **kwargs):
+        super().__init__(parent, **kwargs)
+        self.seq_length -= self.num_register_tokens
+        self.num_register_tokens = 0
+
+    def get_config(self):
+        config = super().get_config()
+        config.stem_channels, config.layerscale_value = [8, 12], None
+        return config
+
+
+class AnatomyVLMStemVisionModelTest(AnatomyVLMVisionModelTest):
+    def setUp(self):
+        super().setUp()
+        self.model_tester = AnatomyVLMStemVisionModelTester(self)
 
 
 class AnatomyVLMModelTester:
@@ -156,3 +183,49 @@ class AnatomyVLMModelTest(ModelTesterMixin, unittest.TestCase):
     @unittest.skip(reason="the model takes `input_ids`, not `inputs_embeds`")
     def test_inputs_embeds(self):
         pass
+
+
+class AnatomyVLMImageProcessingTester(ImageProcessingTester):
+    def __init__(self, parent, **kwargs):
+        kwargs.setdefault("size", {"height": 18, "width": 18})
+        super().__init__(parent, min_resolution=20, max_resolution=60, **kwargs)
+
+    def _get_image_processing_classes(self):
+        return dict(IMAGE_PROCESSOR_MAPPING[AnatomyVLMConfig])
+
+
+class AnatomyVLMImageProcessingTest(ImageProcessingTestMixin, unittest.TestCase):
+    image_processor_tester_class = AnatomyVLMImageProcessingTester
+    backend_equivalence_atol = 8e-3  # one gray level after normalisation
+
+    @unittest.skipUnless(is_torchvision_available(), reason="torchvision is not installed")
+    def test_new_models_require_torchvision_backend(self):
+        super().test_new_models_require_torchvision_backend()
+
+
+class AnatomyVLMProcessorTest(ProcessorTesterMixin, unittest.TestCase):
+    processor_class = AnatomyVLMProcessor
+
+    @staticmethod
+    def prepare_processor_dict():
+        return {
+            "anatomy_labels": ["right lung", "left lung"],
+            "finding_prompts": {"pneumothorax": {"positive": ["pneumothorax"], "negative": ["no pneumothorax"]}},
+            "finding_thresholds": {"pneumothorax": 0.4},
+        }
+
+    @classmethod
+    def _setup_image_processor(cls):
+        return AnatomyVLMImageProcessorPil()
+
+    @classmethod
+    def _setup_tokenizer(cls):
+        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "lower", "newer", "upper", "older", "longer", "string"]
+        tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        )
+        return PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+        )
