@@ -13,7 +13,7 @@
 # limitations under the License.
 """Anatomy-VLM model configuration."""
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -160,12 +160,17 @@ class AnatomyVLMConfig(PreTrainedConfig):
 
     model_type = "anatomy_vlm"
     sub_configs_defaults: ClassVar = {
-        "vision_config": AnatomyVLMVisionConfig,
+        "vision_config": SubConfigSpec(config_class=AnatomyVLMVisionConfig),
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="bert"),
     }
 
-    vision_config: dict | PreTrainedConfig | None = None
-    text_config: dict | PreTrainedConfig | None = None
+    if TYPE_CHECKING:
+        # Whatever they were given as, the base class has made configurations of them once the object exists.
+        vision_config: AnatomyVLMVisionConfig
+        text_config: PreTrainedConfig
+    else:
+        vision_config: dict | PreTrainedConfig | None = None
+        text_config: dict | PreTrainedConfig | None = None
     projection_dim: int = 512
     text_pooling: str = "cls"
     freeze_text_encoder: bool = True

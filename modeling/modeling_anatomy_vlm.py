@@ -44,21 +44,21 @@ class AnatomyVLMOutput(ModelOutput):
         vision_model_output (`BaseModelOutputWithPooling`): Output of the vision tower.
     """
 
-    loss: torch.FloatTensor | None = None
-    loss_dict: dict[str, torch.FloatTensor] | None = None
-    logits_per_image: torch.FloatTensor | None = None
-    logits_per_text: torch.FloatTensor | None = None
-    logits_per_region: torch.FloatTensor | None = None
-    image_embeds: torch.FloatTensor | None = None
-    region_embeds: torch.FloatTensor | None = None
-    text_embeds: torch.FloatTensor | None = None
-    pred_boxes: torch.FloatTensor | None = None
-    presence_logits: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
+    loss: torch.Tensor | None = None
+    loss_dict: dict[str, torch.Tensor] | None = None
+    logits_per_image: torch.Tensor | None = None
+    logits_per_text: torch.Tensor | None = None
+    logits_per_region: torch.Tensor | None = None
+    image_embeds: torch.Tensor | None = None
+    region_embeds: torch.Tensor | None = None
+    text_embeds: torch.Tensor | None = None
+    pred_boxes: torch.Tensor | None = None
+    presence_logits: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
     text_model_output: BaseModelOutputWithPooling | None = None
     vision_model_output: BaseModelOutputWithPooling | None = None
 
-    def to_tuple(self) -> tuple[Any]:
+    def to_tuple(self) -> tuple[Any, ...]:
         return tuple(v.to_tuple() if isinstance(v, ModelOutput) else v for v in self.values())
 
 
@@ -123,9 +123,10 @@ def patch_weights(boxes: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
 class AnatomyVLMPreTrainedModel(AnatomyVLMVisionPreTrainedModel):
     """Initialisation and capabilities of Anatomy-VLM."""
 
-    config: AnatomyVLMConfig
+    # The whole is initialised by the class of its tower, whose configuration is a part of the whole's.
+    config: AnatomyVLMConfig  # type: ignore[assignment]
     base_model_prefix = "model"
-    input_modalities = ("image", "text")
+    input_modalities = ["image", "text"]
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -189,13 +190,14 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
     def pool_text(self, outputs: BaseModelOutputWithPooling, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """Sentence features `(batch_size, text_hidden_size)` of the encoder's output, by `config.text_pooling`."""
         if self.config.text_pooling == "pooler":
-            if outputs.get("pooler_output") is None:
+            pooled = outputs.get("pooler_output")
+            if pooled is None:
                 raise ValueError(
                     f"`text_pooling` is 'pooler', but {type(self.text_model).__name__} has no pooler; "
                     "use 'cls' or 'mean'."
                 )
-            return outputs.pooler_output
-        states = outputs.last_hidden_state
+            return pooled
+        states = outputs["last_hidden_state"]
         if self.config.text_pooling == "cls":
             return states[:, 0]
         if attention_mask is None:
@@ -331,12 +333,17 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         def whole(tensor: torch.Tensor) -> torch.Tensor:
             return gather_across_ranks(tensor) if self.gather_losses else tensor
 
+        def predicted(tensor: torch.Tensor | None) -> torch.Tensor:
+            if tensor is None:
+                raise ValueError("The outputs lack what the targets are about; labels of texts need texts as well.")
+            return whole(tensor.float())
+
         losses = {}
         if boxes is not None:
             if box_mask is None:
                 box_mask = torch.ones(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
             boxes, box_mask = whole(boxes.float()), whole(box_mask.bool())
-            pred_boxes, presence_logits = whole(outputs.pred_boxes.float()), whole(outputs.presence_logits.float())
+            pred_boxes, presence_logits = predicted(outputs.pred_boxes), predicted(outputs.presence_logits)
             if self.config.box_assignment == "hungarian":
                 weights = self.config.l1_loss_weight, self.config.giou_loss_weight
                 assigned = assign_boxes(pred_boxes, boxes, box_mask, *weights)
@@ -345,9 +352,9 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
             losses["l1"], losses["giou"] = box_losses(pred_boxes, boxes, box_mask)
             losses["presence"] = binary_loss(presence_logits, box_mask.float())
         if image_labels is not None:
-            losses["global"] = binary_loss(whole(outputs.logits_per_image.float()), whole(image_labels.float()))
+            losses["global"] = binary_loss(predicted(outputs.logits_per_image), whole(image_labels.float()))
         if region_labels is not None:
-            losses["fine"] = region_phrase_loss(whole(outputs.logits_per_region.float()), whole(region_labels.float()))
+            losses["fine"] = region_phrase_loss(predicted(outputs.logits_per_region), whole(region_labels.float()))
         return losses
 
     def weigh_losses(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -23,21 +23,21 @@ from .configuration_anatomy_vlm import AnatomyVLMVisionConfig
 class AnatomyVLMStem(nn.Module):
     """Convolutions with stride 2, each followed by a channel-wise norm, then patches of what is left."""
 
-    def __init__(self, config: AnatomyVLMVisionConfig):
+    def __init__(self, config: AnatomyVLMVisionConfig, stem_channels: list[int]):
         super().__init__()
-        channels = [config.num_channels, *config.stem_channels]
+        channels = [config.num_channels, *stem_channels]
         self.convolutions = nn.ModuleList(
             nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1) for before, after in pairwise(channels)
         )
         # One group is a layer norm over channels and positions: no batch statistics, so ranks and batches agree.
         self.norms = nn.ModuleList(nn.GroupNorm(1, after, eps=config.layer_norm_eps) for after in channels[1:])
         self.activation_fn = ACT2FN[config.hidden_act]
-        rest = config.patch_size // 2 ** len(config.stem_channels)
+        rest = config.patch_size // 2 ** len(stem_channels)
         self.projection = nn.Conv2d(channels[-1], config.hidden_size, kernel_size=rest, stride=rest)
 
     @property
     def weight(self) -> torch.Tensor:
-        return self.convolutions[0].weight
+        return self.projection.weight
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         hidden_states = pixel_values
@@ -58,8 +58,9 @@ class AnatomyVLMEmbeddings(nn.Module):
         self.register_tokens = None
         if config.num_register_tokens:
             self.register_tokens = nn.Parameter(torch.zeros(1, config.num_register_tokens, config.hidden_size))
+        self.patch_embedding: AnatomyVLMStem | nn.Conv2d
         if config.stem_channels:
-            self.patch_embedding = AnatomyVLMStem(config)
+            self.patch_embedding = AnatomyVLMStem(config, config.stem_channels)
         else:
             self.patch_embedding = nn.Conv2d(
                 config.num_channels, config.hidden_size, kernel_size=config.patch_size, stride=config.patch_size
@@ -164,10 +165,10 @@ class AnatomyVLMMLP(nn.Module):
 class AnatomyVLMLayerScale(nn.Module):
     """A learnable factor per channel (Touvron et al., 2021)."""
 
-    def __init__(self, config: AnatomyVLMVisionConfig):
+    def __init__(self, hidden_size: int, initial_value: float):
         super().__init__()
-        self.initial_value = config.layerscale_value
-        self.weight = nn.Parameter(torch.full((config.hidden_size,), float(config.layerscale_value)))
+        self.initial_value = initial_value
+        self.weight = nn.Parameter(torch.full((hidden_size,), float(initial_value)))
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return hidden_states * self.weight
@@ -180,7 +181,9 @@ class AnatomyVLMResidual(nn.Module):
         super().__init__()
         self.drop_path_rate = drop_path_rate
         self.dropout = nn.Dropout(config.hidden_dropout)
-        self.layer_scale = nn.Identity() if config.layerscale_value is None else AnatomyVLMLayerScale(config)
+        self.layer_scale: nn.Module = nn.Identity()
+        if config.layerscale_value is not None:
+            self.layer_scale = AnatomyVLMLayerScale(config.hidden_size, config.layerscale_value)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         hidden_states = self.layer_scale(self.dropout(hidden_states))
@@ -213,7 +216,7 @@ class AnatomyVLMVisionPreTrainedModel(PreTrainedModel):
     config: AnatomyVLMVisionConfig
     base_model_prefix = "vision_model"
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = ["image"]
     supports_gradient_checkpointing = True
     _no_split_modules = ["AnatomyVLMEmbeddings", "AnatomyVLMLayer"]
     _supports_sdpa = True

@@ -12,14 +12,14 @@ from .image_processing_pil_anatomy_vlm import AnatomyVLMImageProcessorPil
 from .processing_anatomy_vlm import AnatomyVLMProcessor
 
 
-IMAGE_PROCESSOR_CLASSES = {"pil": AnatomyVLMImageProcessorPil}
+IMAGE_PROCESSOR_CLASSES: dict[str, type] = {"pil": AnatomyVLMImageProcessorPil}
 if is_torchvision_available():
     from .image_processing_anatomy_vlm import AnatomyVLMImageProcessor
 
     IMAGE_PROCESSOR_CLASSES["torchvision"] = AnatomyVLMImageProcessor
 else:
     # Under the plain name there is always an image processor; this is the one that works everywhere.
-    AnatomyVLMImageProcessor = AnatomyVLMImageProcessorPil
+    AnatomyVLMImageProcessor = AnatomyVLMImageProcessorPil  # type: ignore[assignment, misc]
 
 AutoImageProcessor.register(AnatomyVLMConfig, image_processor_classes=IMAGE_PROCESSOR_CLASSES)
 AutoProcessor.register(AnatomyVLMConfig, AnatomyVLMProcessor)

@@ -112,7 +112,7 @@ def prepare_dataset(
 
 def unpack(row: dict[str, bytes], names: Sequence[str] = tuple(DTYPES)) -> dict[str, torch.Tensor]:
     """Tensors of a prepared row, in the shapes that `prepare_example` documents."""
-    arrays = {name: np.frombuffer(row[name], dtype=DTYPES[name]).copy() for name in names}
+    arrays: dict[str, np.ndarray] = {name: np.frombuffer(row[name], dtype=DTYPES[name]).copy() for name in names}
     side = int(len(row["pixels"]) ** 0.5)
     shapes = {
         "pixels": (side, side),

@@ -52,8 +52,7 @@ def with_overrides(recipe: Recipe, overrides: list[str]) -> Recipe:
         try:
             for key in parents:
                 target = target[int(key)] if isinstance(target, list) else target[key]
-            key = int(last) if isinstance(target, list) else last
-            target[key] = yaml.safe_load(text)
+            target[int(last) if isinstance(target, list) else last] = yaml.safe_load(text)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise RecipeError(f"--set {override}: there is no '{path}' in the recipe") from error
     return parse_recipe(values, f"recipe {recipe.name}")

@@ -73,6 +73,7 @@ def load_text_encoder(
     Raises:
         RecipeError: if the encoder cannot be found or has the wrong form.
     """
+    tokenizer: PreTrainedTokenizerBase
     if spec.scratch is not None:
         set_seed(seed)
         length = spec.scratch.get("max_position_embeddings", 64)

@@ -99,11 +99,11 @@ class AnatomyVLMTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ):
         """The weighted sum of the stage's losses; the parts are kept for the log."""
-        targets = {}
+        targets: dict[str, torch.Tensor] = {}
         if "anatomy" in self.stage.losses:
             targets |= {"boxes": inputs["boxes"], "box_mask": inputs["box_mask"]}
         if self.texts is not None and set(self.stage.losses) & {"global", "fine"}:
-            targets |= self.texts.targets(inputs, self.stage.losses, gather=self.model.gather_losses)
+            targets |= self.texts.targets(inputs, self.stage.losses, gather=self.args.world_size > 1)
         outputs = model(pixel_values=inputs["pixel_values"], **targets)
         self._parts_count += 1
         for name, value in outputs.loss_dict.items():

@@ -222,6 +222,8 @@ def test_stochastic_depth_acts_in_training_only():
 def test_missing_inputs_are_named():
     with pytest.raises(ValueError, match="pixel_values"):
         tiny()(input_ids=torch.ones(1, 3, dtype=torch.long))
+    with pytest.raises(ValueError, match="need texts"):
+        tiny()(pixel_values=inputs()["pixel_values"], image_labels=torch.ones(2, 5))
 
 
 @pytest.mark.parametrize(
