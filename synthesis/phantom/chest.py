@@ -66,16 +66,22 @@ def build_chest(
     )
 
 
+def _heart_floor(pose: PoseParameters) -> float:
+    """Height that carries the heart: the mean of the domes, less where one of them is raised alone."""
+    alone = max(abs(pose.dome_right - pose.dome_left) - 25.0, 0.0)
+    return 0.5 * (pose.dome_right + pose.dome_left) - 0.35 * alone
+
+
 def _anatomy(body: BodyParameters, pose: PoseParameters) -> dict[str, float]:
     tilt = np.radians(body.heart_tilt)
     unfold = body.aortic_unfolding
     return {
-        "dome_rx": -68.0, "dome_ry": 0.0, "dome_rz": pose.dome_right, "dome_ra": 78.0, "dome_rb": 104.0,
-        "dome_lx": 72.0, "dome_ly": 0.0, "dome_lz": pose.dome_left, "dome_la": 75.0, "dome_lb": 102.0,
+        "dome_rx": -68.0, "dome_ry": 0.0, "dome_rz": pose.dome_right, "dome_ra": 78.0, "dome_rb": 118.0,
+        "dome_lx": 72.0, "dome_ly": 0.0, "dome_lz": pose.dome_left, "dome_la": 75.0, "dome_lb": 116.0,
         "dome_drop": pose.dome_drop,
-        "heart_z": body.heart_height + 0.5 * (pose.dome_right + pose.dome_left),
+        "heart_z": body.heart_height + _heart_floor(pose),
         "heart_sr": pose.heart_right / 46.0, "heart_sl": pose.heart_left / 85.0,
-        "heart_sz": 0.93 + 0.30 * (pose.heart_left / 85.0 - 1.0),
+        "heart_sz": 0.98 + 0.30 * (pose.heart_left / 85.0 - 1.0),
         "heart_cos": float(np.cos(tilt)), "heart_sin": float(np.sin(tilt)),
         "arch_x0": -10.0, "arch_y0": 20.0, "arch_z0": 72.0,
         "arch_x1": 24.0 + 7.0 * unfold, "arch_y1": -28.0, "arch_z1": 74.0 + 5.0 * unfold, "arch_r": 14.0 * body.aorta,

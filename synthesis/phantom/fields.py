@@ -104,7 +104,7 @@ def dome_height(x: float, y: float, p) -> float:
     qb = bx * bx + by * by
     # Steeper towards the chest wall: the costophrenic sulcus is a narrow wedge.
     right = p.dome_rz - p.dome_drop * qa * (0.42 + 0.60 * qa * qa)
-    left = p.dome_lz - p.dome_drop * qb * (0.42 + 0.60 * qb * qb)
+    left = p.dome_lz - 0.86 * p.dome_drop * qb * (0.42 + 0.60 * qb * qb)
     # The central tendon carries the heart, so the surface hardly dips between the domes in front of the spine.
     cx = x / 62.0
     cy = (y - 18.0) / 70.0

@@ -20,14 +20,15 @@ PREVALENCE = {
     "pneumothorax": 0.20,
     "consolidation": 0.28,
     "linear/patchy atelectasis": 0.24,
-    "pulmonary edema/hazy opacity": 0.20,
+    "pulmonary edema/hazy opacity": 0.27,
     "mass/nodule (not otherwise specified)": 0.24,
-    "elevated hemidiaphragm": 0.16,
-    "mediastinal widening": 0.14,
-    "hyperaeration": 0.14,
-    "rib fracture": 0.12,
+    "elevated hemidiaphragm": 0.22,
+    "mediastinal widening": 0.21,
+    "hyperaeration": 0.22,
+    "rib fracture": 0.18,
 }
-ENLARGED_HEART_SHARE = 0.42
+ENLARGED_HEART = "enlarged cardiac silhouette"
+ENLARGED_HEART_SHARE = 0.36
 NORMAL_SHARE = 0.25
 
 
@@ -87,7 +88,7 @@ def _zone(rng: np.random.Generator, name: str) -> str:
 
 
 def _edema(rng: np.random.Generator, severity: str) -> PlacedFinding:
-    amount = _grade(rng, severity, (0.10, 0.15), (0.20, 0.28), (0.36, 0.52))
+    amount = _grade(rng, severity, (0.16, 0.22), (0.30, 0.42), (0.50, 0.72))
     return PlacedFinding(
         "pulmonary edema/hazy opacity",
         "",
@@ -159,7 +160,7 @@ def settle(
         numbers |= _position(rng, finding, sign, dome)
         numbers["bands"] = float({"mild": 1, "moderate": 2, "severe": 4}[finding.severity])
         numbers["length"] = _grade(rng, finding.severity, (34, 46), (44, 62), (52, 76))
-        numbers["width"] = _grade(rng, finding.severity, (1.6, 2.2), (2.2, 3.2), (2.8, 4.5))
+        numbers["width"] = _grade(rng, finding.severity, (2.0, 2.6), (2.4, 3.4), (3.0, 4.6))
     elif finding.name == "rib fracture":
         numbers["rib"] = float(rng.integers(3, 10))
         numbers["angle"] = float(rng.uniform(0.9, 1.75))
@@ -182,14 +183,14 @@ def _consolidation(rng: np.random.Generator, finding: PlacedFinding, sign: float
         "noise": float(rng.uniform(0.18, 0.42)),
         "sharpness": float(rng.uniform(3.0, 7.0)),
     }
-    numbers["density"] = _grade(rng, finding.severity, (0.62, 0.8), (0.75, 0.92), (0.85, 1.0))
+    numbers["density"] = _grade(rng, finding.severity, (0.75, 0.9), (0.82, 0.95), (0.88, 1.0))
     numbers["z_low"], numbers["z_high"] = -400.0, 400.0
     if finding.zone == "upper" and rng.random() < 0.5:
         # Lobar: the minor fissure cuts the opacity off sharply below.
         numbers["z_low"] = float(rng.uniform(24, 40))
     first = _position(rng, finding, sign, dome)
     for index in range(count):
-        size = _grade(rng, finding.severity, (22, 30), (30, 42), (38, 56))
+        size = _grade(rng, finding.severity, (24, 32), (32, 44), (40, 58))
         numbers[f"x{index}"] = first["x"] * float(rng.uniform(0.8, 1.0)) + (float(rng.normal(0, 14)) if index else 0.0)
         numbers[f"y{index}"] = first["y"] + (float(rng.normal(0, 18)) if index else 0.0)
         numbers[f"z{index}"] = first["z"] + (float(rng.normal(0, 16)) if index else 0.0)
@@ -220,7 +221,7 @@ def _nodule(rng: np.random.Generator, finding: PlacedFinding, index: int) -> Cha
     points = centre + (rng.normal(0, 0.28 * radius, (count, 3)) if count > 1 else np.zeros((1, 3)))
     radii = np.full(count, radius) * (rng.uniform(0.55, 0.95, count) if count > 1 else 1.0)
     volume = 4 / 3 * math.pi * radii**3 * (1.0 if count == 1 else 1.3 / count)
-    return Chain(f"finding_{index}", points, radii, radii * rng.uniform(0.85, 1.15), volume)
+    return Chain(f"finding_{index}", points, radii, radii * rng.uniform(0.85, 1.15), 1.5 * volume)
 
 
 def _bands(rng: np.random.Generator, finding: PlacedFinding, chest: Chest, index: int) -> list[Chain]:

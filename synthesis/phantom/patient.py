@@ -11,9 +11,9 @@ from anatomy_vlm.processing.statements import Statement, num_styles, render_stat
 from .devices import sample_devices
 from .domains import sample_look
 from .film import exposed_field, render_film
-from .findings import ENLARGED_HEART_SHARE, NORMAL_SHARE, adjust_pose, sample_findings, settle
+from .findings import ENLARGED_HEART, ENLARGED_HEART_SHARE, NORMAL_SHARE, adjust_pose, sample_findings, settle
 from .march import M
-from .parameters import PhantomParameters
+from .parameters import PhantomParameters, PlacedFinding
 from .regions import RegionTable, build_regions
 from .render import Exposure, expose
 from .report import write_report
@@ -55,6 +55,9 @@ def sample_parameters(
     enlarged = bool(not normal and rng.random() < ENLARGED_HEART_SHARE)
     pose = sample_pose(rng, body, view=view, enlarged=enlarged)
     placed = [] if normal else sample_findings(rng)
+    if enlarged:
+        # Drawn by the pose; its severity is measured on the film.
+        placed.append(PlacedFinding(ENLARGED_HEART))
     # Devices come from their own stream, so that they cannot depend on what was found.
     devices = sample_devices(np.random.default_rng((seed, 7004, study)), portable=view == "AP")
     pose = frame(rng, body, adjust_pose(rng, placed, pose))
@@ -73,10 +76,11 @@ def draw_study(parameters: PhantomParameters) -> Study:
 
 
 def settle_heart(parameters: PhantomParameters, ratio: float) -> PhantomParameters:
-    """Parameters whose heart is clearly on its own side of the limit, given the measured ratio."""
-    if np.isnan(ratio) or abs(ratio - CARDIOTHORACIC_LIMIT) > RATIO_MARGIN:
+    """Parameters whose heart is clearly on the side of the limit that was drawn for it, given the measured ratio."""
+    sign = 1.0 if any(finding.name == ENLARGED_HEART for finding in parameters.findings) else -1.0
+    if np.isnan(ratio) or sign * (ratio - CARDIOTHORACIC_LIMIT) > RATIO_MARGIN:
         return parameters
-    wanted = CARDIOTHORACIC_LIMIT + (2.5 if ratio > CARDIOTHORACIC_LIMIT else -2.5) * RATIO_MARGIN
+    wanted = CARDIOTHORACIC_LIMIT + 2.5 * sign * RATIO_MARGIN
     pose = parameters.pose
     factor = wanted / ratio
     pose = dataclasses.replace(pose, heart_right=pose.heart_right * factor, heart_left=pose.heart_left * factor)
@@ -87,8 +91,12 @@ def generate_study(seed: int, study: int = 0, *, image_size: int = 224, domain: 
     """Sample and draw one study; a heart that projects to about half of the thorax is rescaled and drawn again."""
     parameters = sample_parameters(seed, study, image_size=image_size, domain=domain)
     drawn = draw_study(parameters)
-    better = settle_heart(parameters, drawn.regions.cardiothoracic_ratio)
-    return drawn if better is parameters else draw_study(better)
+    for _ in range(2):
+        better = settle_heart(drawn.parameters, drawn.regions.cardiothoracic_ratio)
+        if better is drawn.parameters:
+            break
+        drawn = draw_study(better)
+    return drawn
 
 
 def to_example(study: Study, *, patient_id: str, study_id: str, seed: int) -> dict[str, Any]:

@@ -205,15 +205,11 @@ def _lung_boxes(
         return
     bottom = corner[3]
     # An angle that the film's edge cuts off is not on the film.
-    if bottom >= frame[3] - 1 or (left <= frame[0] if side == "right" else right >= frame[2]):
-        return
-    if side == "right":
-        found[f"{side} costophrenic angle"] = (left, bottom - width, left + width, bottom + 0.12 * width)
-        tops = abdomen[:, int(left) : int(right)]
-    else:
-        found[f"{side} costophrenic angle"] = (right - width, bottom - width, right, bottom + 0.12 * width)
-        tops = abdomen[:, int(left) : int(right)]
-    dome = mask_box(tops > 20.0)
+    cut = bottom >= frame[3] - 1 or (left <= frame[0] if side == "right" else right >= frame[2])
+    if not cut:
+        start = left if side == "right" else right - width
+        found[f"{side} costophrenic angle"] = (start, bottom - width, start + width, bottom + 0.12 * width)
+    dome = mask_box(abdomen[:, int(left) : int(right)] > 20.0)
     if dome is not None:
         top = dome[1] - 4.0 / camera.pitch
         found[f"{side} hemidiaphragm"] = (left, top, right, max(bottom, top + 20.0 / camera.pitch))

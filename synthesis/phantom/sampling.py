@@ -50,7 +50,7 @@ def sample_body(rng: np.random.Generator) -> BodyParameters:
         breast_drop=clipped(rng, 32 + 22 * old, 14, 0, 85),
         bone_density=clipped(rng, 1.0 - 0.28 * old * (1.3 if female else 1.0), 0.16, 0.45, 1.5),
         rib_slope=clipped(rng, 1.0, 0.14, 0.6, 1.4),
-        clavicle_lift=clipped(rng, 0.0, 9.0, -20, 24),
+        clavicle_lift=clipped(rng, 9.0, 10.0, -18, 34),
         scapula_out=clipped(rng, 18, 14, -14, 46),
         situs_inversus=bool(rng.random() < 0.004),
         heart_tilt=clipped(rng, 33, 8, 14, 52),
@@ -77,7 +77,7 @@ def sample_pose(rng: np.random.Generator, body: BodyParameters, *, view: str, en
     middle = -36.0 - 19.0 * inspiration
     supine = bool(portable and rng.random() < 0.6)
     ratio = clipped(rng, 0.59, 0.045, 0.535, 0.72) if enlarged else clipped(rng, 0.462, 0.025, 0.38, 0.488)
-    width = 284.0 * ratio
+    width = (270.0 if portable else 284.0) * ratio
     right = clipped(rng, 0.325, 0.04, 0.22, 0.42)
     pose = PoseParameters(
         view=view,

@@ -109,7 +109,7 @@ def rib_chains(
             shift = np.zeros_like(angle)
             if broken and (side, number) in broken:
                 at = broken[(side, number)]
-                shift = np.where(angle > at, 5.5, 0.0) * np.exp(-np.maximum(angle - at, 0) * 2.5)
+                shift = np.where(angle > at, 8.0, 0.0) * np.exp(-np.maximum(angle - at, 0) * 2.5)
                 z = z - shift * 1.0
             t = _row(z, table)
             a = 1 + (4.2 + 0.5 * shift) / np.maximum(t[:, C["cage_x"]], 20)
@@ -121,7 +121,7 @@ def rib_chains(
             tall = (6.3 if number > 1 else 5.4) * (1 + 0.16 * np.cos(angle)) * rng.uniform(0.94, 1.06)
             density = body.bone_density * np.clip((limit - angle) / 0.25, 0.35, 1) * (1.45 - 1.02 * np.sin(angle) ** 4)
             if broken and (side, number) in broken:
-                density = density * np.where(np.abs(angle - broken[(side, number)]) < 0.035, 0.0, 1.0)
+                density = density * np.where(np.abs(angle - broken[(side, number)]) < 0.05, 0.0, 1.0)
             if 2 <= number <= 9 and body.calcified_cartilage > 0.15:
                 out.append(_cartilage(rng, body, table, side, points[-1], number))
             out.append(

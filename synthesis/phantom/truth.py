@@ -14,6 +14,7 @@ from anatomy_vlm.processing.vocabulary import (
 )
 
 from .devices import PREVALENCE as DEVICE_SHARES
+from .findings import ENLARGED_HEART
 from .march import M
 from .parameters import PhantomParameters, PlacedFinding
 from .regions import SIDES, RegionTable
@@ -29,7 +30,7 @@ OPACITIES = (
 LUNG_FINDINGS = (*OPACITIES, "pneumothorax", "pleural effusion", "costophrenic angle blunting", "vascular congestion",
                  "hyperaeration", "rib fracture")  # fmt: skip
 MIDLINE_FINDINGS = {
-    "enlarged cardiac silhouette": ("cardiac silhouette",),
+    ENLARGED_HEART: ("cardiac silhouette",),
     "mediastinal widening": ("mediastinum", "upper mediastinum"),
 }
 DEVICES = tuple(DEVICE_SHARES)
@@ -86,7 +87,7 @@ def build_truth(parameters: PhantomParameters, exposure: Exposure, table: Region
         _place(facts, finding, extent, table, areas)
     severity = heart_severity(table.cardiothoracic_ratio)
     if severity:
-        facts.add("enlarged cardiac silhouette", "cardiac silhouette", severity)
+        facts.add(ENLARGED_HEART, "cardiac silhouette", severity)
     measured = not np.isnan(table.cardiothoracic_ratio)
     visible = {name for name, mask in zip(REGION_NAMES, table.box_mask, strict=True) if mask}
     return Truth(_statements(facts, visible, measured), _labels(facts, parameters, visible, measured), extents)
@@ -118,6 +119,8 @@ def finding_extent(parameters: PhantomParameters, exposure: Exposure, table: Reg
     numbers = finding.values
     if finding.name == "pleural effusion":
         return (maps[M[f"fluid_{finding.side}"]] > 12.0) & (maps[M["abdomen"]] < 60.0)
+    if finding.name == ENLARGED_HEART:
+        return table.heart
     if finding.name == "pneumothorax":
         return maps[M[f"pneumothorax_{finding.side}"]] > 6.0
     if finding.name == "consolidation":
@@ -129,7 +132,7 @@ def finding_extent(parameters: PhantomParameters, exposure: Exposure, table: Reg
             extent |= ellipse
         return extent & table.lungs[finding.side]
     if finding.name == "pulmonary edema/hazy opacity":
-        reach = np.sqrt(max(np.log(numbers["amount"] / 0.06), 0.05))
+        reach = np.sqrt(max(np.log(numbers["amount"] / 0.09), 0.05))
         for sign in (-1.0, 1.0):
             extent |= _ellipse(np.array([[52.0 * sign, -8.0, 22.0]]), 46.0 * reach, 62.0 * reach, exposure)
         return extent & (table.lungs["right"] | table.lungs["left"])
@@ -172,6 +175,9 @@ def _place(
     if name == "mediastinal widening":
         for region in MIDLINE_FINDINGS[name]:
             facts.add(name, region, severity)
+        return
+    if name == ENLARGED_HEART:
+        # Placed from the measured ratio, for every film alike.
         return
     if name in DEVICES:
         _place_device(facts, finding, extent, table)
@@ -238,7 +244,7 @@ def _statements(facts: _Facts, visible: set[str], measured: bool) -> list[Statem
                 continue
             if name == "lung opacity" and region in shadowed:
                 continue
-            if name == "enlarged cardiac silhouette" and not measured:
+            if name == ENLARGED_HEART and not measured:
                 continue
             out.append(Statement(name, "absent", region))
     return out
@@ -252,6 +258,6 @@ def _labels(facts: _Facts, parameters: PhantomParameters, visible: set[str], mea
     for name in DRAWN:
         if name in present:
             labels[FINDING_NAMES.index(name)] = 1.0
-        elif name not in hidden and not (name == "enlarged cardiac silhouette" and not measured):
+        elif name not in hidden and not (name == ENLARGED_HEART and not measured):
             labels[FINDING_NAMES.index(name)] = 0.0
     return labels
