@@ -63,7 +63,10 @@ class AnatomyVLMOutput(ModelOutput):
 
 
 class AnatomyVLMBoxHead(nn.Module):
-    """A three-layer perceptron from an anatomy token to its normalised (centre x, centre y, width, height)."""
+    """
+    A three-layer perceptron from an anatomy token to its normalised (centre x, centre y, width, height), as an offset
+    to a learnable reference box per query: where the region lies before the image is seen.
+    """
 
     def __init__(self, config: AnatomyVLMConfig):
         super().__init__()
@@ -71,11 +74,18 @@ class AnatomyVLMBoxHead(nn.Module):
         self.fc1 = nn.Linear(hidden_size, hidden_size)
         self.fc2 = nn.Linear(hidden_size, hidden_size)
         self.fc3 = nn.Linear(hidden_size, 4)
+        # Logits of the reference boxes; zero is the middle half of the image.
+        self.reference = nn.Parameter(torch.zeros(config.vision_config.num_anatomy_queries, 4))
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         hidden_states = nn.functional.relu(self.fc1(hidden_states))
         hidden_states = nn.functional.relu(self.fc2(hidden_states))
-        return self.fc3(hidden_states).sigmoid()
+        return (self.fc3(hidden_states) + self.reference).sigmoid()
+
+    @torch.no_grad()
+    def set_reference(self, boxes: torch.Tensor) -> None:
+        """Start from these `(num_anatomy_queries, 4)` cxcywh boxes in [0, 1], such as the mean boxes of the data."""
+        self.reference.copy_(torch.logit(boxes.to(self.reference), eps=1e-3))
 
 
 class AnatomyVLMRegionEnrichment(nn.Module):
@@ -132,7 +142,9 @@ class AnatomyVLMPreTrainedModel(AnatomyVLMVisionPreTrainedModel):
     def _init_weights(self, module):
         """Initialize the weights"""
         super()._init_weights(module)
-        if isinstance(module, AnatomyVLMModel):
+        if isinstance(module, AnatomyVLMBoxHead):
+            init.zeros_(module.reference)
+        elif isinstance(module, AnatomyVLMModel):
             init.constant_(module.logit_scale, self.config.logit_scale_init_value)
             init.constant_(module.logit_bias, self.config.logit_bias_init_value)
             init.constant_(module.region_logit_scale, self.config.region_logit_scale_init_value)

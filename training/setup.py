@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import torch
 from transformers import PreTrainedTokenizerBase, set_seed
 
 from anatomy_vlm.modeling import AnatomyVLMConfig, AnatomyVLMModel
+from anatomy_vlm.modeling.losses_anatomy_vlm import xyxy_to_cxcywh
 from anatomy_vlm.processing import AnatomyVLMImageProcessorPil, AnatomyVLMProcessor
 from anatomy_vlm.processing.contrastive_sampler import ContrastiveLabelSampler
 from anatomy_vlm.training.augmentation import Augmentation
@@ -15,7 +17,7 @@ from anatomy_vlm.training.batches import LabelOptions
 from anatomy_vlm.training.export_hub import load_checkpoint
 from anatomy_vlm.training.phrase_bank import PhraseBank
 from anatomy_vlm.training.phrases import RunPhrases, collect_phrases
-from anatomy_vlm.training.prepared import prepare_dataset
+from anatomy_vlm.training.prepared import NUM_REGIONS, prepare_dataset, unpack
 from anatomy_vlm.training.recipe import Recipe, RecipeError, check_keys
 from anatomy_vlm.training.text_encoder import load_text_encoder
 from anatomy_vlm.training.text_targets import TextTargets
@@ -92,6 +94,17 @@ def build_model(recipe: Recipe, phrases: RunPhrases) -> tuple[AnatomyVLMModel, P
     return model, tokenizer
 
 
+def mean_boxes(prepared: datasets.Dataset) -> torch.Tensor:
+    """Mean box of each region over the images that show it, `(29, 4)` cxcywh; the whole image where none does."""
+    total, count = torch.zeros(NUM_REGIONS, 4), torch.zeros(NUM_REGIONS, 1)
+    for row in prepared.select_columns(["pixels", "boxes", "box_mask"]):
+        arrays = unpack(row, ("boxes", "box_mask"))
+        total += arrays["boxes"] * arrays["box_mask"][:, None]
+        count += arrays["box_mask"][:, None]
+    boxes = torch.where(count > 0, total / count.clamp(min=1), torch.tensor([0.0, 0.0, 1.0, 1.0]))
+    return xyxy_to_cxcywh(boxes)
+
+
 def build_setup(recipe: Recipe, train: datasets.Dataset, output: Path, progress: bool = False) -> Setup:
     """
     Everything that the stages of a run share.
@@ -119,4 +132,7 @@ def build_setup(recipe: Recipe, train: datasets.Dataset, output: Path, progress:
     )
     bank = PhraseBank.build(model, tokenizer, phrases.book.texts, output / "phrase_bank", progress=progress)
     texts = TextTargets(bank.features, phrases, labels.positives, labels.prompts_in_fine)
-    return Setup(recipe, model, processor, train, sampler, bank, texts, augmentation)
+    setup = Setup(recipe, model, processor, train, sampler, bank, texts, augmentation)
+    if not recipe.model.pretrained:
+        model.box_head.set_reference(mean_boxes(setup.prepared(side)))
+    return setup
