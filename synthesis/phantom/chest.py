@@ -54,6 +54,8 @@ def build_chest(
             row = [numbers[f"{axis}{index}"] for axis in ("x", "y", "z", "a", "b", "c")]
             row += [numbers["density"], numbers["noise"], numbers["sharpness"], numbers["z_low"], numbers["z_high"]]
             blobs.append(row)
+    for inverse, name in (("heart_ir", "heart_sr"), ("heart_il", "heart_sl"), ("heart_iz", "heart_sz")):
+        values[inverse] = 1.0 / values[name]
     scalars = np.zeros((), SCALARS)
     for name, value in values.items():
         scalars[name] = value
@@ -76,8 +78,8 @@ def _anatomy(body: BodyParameters, pose: PoseParameters) -> dict[str, float]:
     tilt = np.radians(body.heart_tilt)
     unfold = body.aortic_unfolding
     return {
-        "dome_rx": -68.0, "dome_ry": 0.0, "dome_rz": pose.dome_right, "dome_ra": 78.0, "dome_rb": 118.0,
-        "dome_lx": 72.0, "dome_ly": 0.0, "dome_lz": pose.dome_left, "dome_la": 75.0, "dome_lb": 116.0,
+        "dome_rx": -68.0, "dome_ry": 0.0, "dome_rz": pose.dome_right, "dome_ra": 1 / 78.0, "dome_rb": 1 / 118.0,
+        "dome_lx": 72.0, "dome_ly": 0.0, "dome_lz": pose.dome_left, "dome_la": 1 / 75.0, "dome_lb": 1 / 116.0,
         "dome_drop": pose.dome_drop,
         "heart_z": body.heart_height + _heart_floor(pose),
         "heart_sr": pose.heart_right / 46.0, "heart_sl": pose.heart_left / 85.0,

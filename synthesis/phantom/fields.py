@@ -1,6 +1,7 @@
 """Implicit functions of the canonical chest, compiled: negative inside, in canonical millimetres near the surface.
 
-`SCALARS` is the record of numbers that the functions need beside the height profiles; `build_scalars` fills it.
+`SCALARS` is the record of numbers that the functions need beside the height profiles; `chest.build_chest` fills it.
+Names in `_ra`, `_rb`, `_la`, `_lb` and `_ir`, `_il`, `_iz` hold reciprocals, because divisions dominate the march.
 """
 
 import math
@@ -15,7 +16,7 @@ SCALARS = np.dtype(
     [(name, np.float64) for name in (
         "dome_rx", "dome_ry", "dome_rz", "dome_ra", "dome_rb",
         "dome_lx", "dome_ly", "dome_lz", "dome_la", "dome_lb", "dome_drop",
-        "heart_z", "heart_sr", "heart_sl", "heart_sz", "heart_cos", "heart_sin",
+        "heart_z", "heart_sr", "heart_sl", "heart_sz", "heart_ir", "heart_il", "heart_iz", "heart_cos", "heart_sin",
         "arch_x0", "arch_y0", "arch_x1", "arch_y1", "arch_z0", "arch_z1", "arch_r",
         "breast", "breast_x", "breast_z", "breast_rx", "breast_rz",
         "fluid_r", "fluid_l", "layer_r", "layer_l", "gap_r", "gap_l", "gap_base",
@@ -25,6 +26,7 @@ SCALARS = np.dtype(
 
 _CX, _CY, _CYC, _CMID = C["cage_x"], C["cage_y"], C["cage_yc"], C["body_mid_x"]
 _BX, _BY, _BYC = C["body_x"], C["body_y"], C["body_yc"]
+_IBX, _IBY, _ICX, _ICY = C["body_ix"], C["body_iy"], C["cage_ix"], C["cage_iy"]
 _MX, _SPX, _SPY, _PAR = C["mid_x"], C["spine_x"], C["spine_y"], C["paraspinal"]
 _MR, _ML = C["med_r"], C["med_l"]
 _DX, _DY, _DR, _AX, _AY, _AR = C["desc_x"], C["desc_y"], C["desc_r"], C["asc_x"], C["asc_y"], C["asc_r"]
@@ -63,8 +65,10 @@ def body_field(x: float, y: float, z: float, t: np.ndarray, p) -> float:
     bx = t[_BX]
     if bx < 1.0:
         return FAR
-    a = (x - t[_CMID]) / bx
-    b = (y - t[_BYC]) / t[_BY]
+    a = (x - t[_CMID]) * t[_IBX]
+    b = (y - t[_BYC]) * t[_IBY]
+    if a * a + b * b < 0.5:
+        return -FAR
     f = (superellipse(a, b, 0.125 * min(max((132.0 - z) / 50.0, 0.0), 1.0)) - 1.0) * min(bx, t[_BY])
     r = t[_RR]
     if r > 1.0:
@@ -84,8 +88,8 @@ def cage_field(x: float, y: float, t: np.ndarray) -> float:
     """Inner surface of the rib cage (the parietal pleura)."""
     cx = t[_CX]
     cy = t[_CY]
-    a = (x - t[_CMID]) / cx
-    b = (y - t[_CYC]) / cy
+    a = (x - t[_CMID]) * t[_ICX]
+    b = (y - t[_CYC]) * t[_ICY]
     r = superellipse(a, b, 0.067)
     if r < 1e-6:
         return -min(cx, cy)
@@ -96,10 +100,10 @@ def cage_field(x: float, y: float, t: np.ndarray) -> float:
 @njit(cache=True, inline="always", error_model="numpy", fastmath=True)
 def dome_height(x: float, y: float, p) -> float:
     """Height of the diaphragm."""
-    ax = (x - p.dome_rx) / p.dome_ra
-    ay = (y - p.dome_ry) / p.dome_rb
-    bx = (x - p.dome_lx) / p.dome_la
-    by = (y - p.dome_ly) / p.dome_lb
+    ax = (x - p.dome_rx) * p.dome_ra
+    ay = (y - p.dome_ry) * p.dome_rb
+    bx = (x - p.dome_lx) * p.dome_la
+    by = (y - p.dome_ly) * p.dome_lb
     qa = ax * ax + ay * ay
     qb = bx * bx + by * by
     # Steeper towards the chest wall: the costophrenic sulcus is a narrow wedge.
@@ -124,9 +128,9 @@ def _ellipsoid(x: float, y: float, z: float, a: float, b: float, c: float) -> fl
 def heart_field(x: float, y: float, z: float, t: np.ndarray, p) -> float:
     """Pericardial outline: ventricles, right atrium, left atrium with appendage, pulmonary outflow."""
     hx = x - t[_MX]
-    hx = hx / p.heart_sr if hx < 0.0 else hx / p.heart_sl
+    hx = hx * p.heart_ir if hx < 0.0 else hx * p.heart_il
     hy = y - 14.0
-    hz = (z - p.heart_z) / p.heart_sz
+    hz = (z - p.heart_z) * p.heart_iz
     if hx < -64.0 or hx > 106.0 or hz > 78.0 or hz < -68.0 or hy > 92.0 or hy < -78.0:
         return FAR
     # Long axis of the left ventricle: down, left and forward.

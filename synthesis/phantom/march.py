@@ -170,8 +170,10 @@ def march(
                 b_cage += inside_fraction(f_cage0, f_cage)
                 f_cage0 = f_cage
                 over = dome_height(x, y, p) - z
-                f_med = mediastinum_field(x, y, z, t, p)
-                f_heart = max(heart_field(x, y, z, t, p), over)
+                f_med = f_heart = FAR
+                if over < 14.0:
+                    f_med = mediastinum_field(x, y, z, t, p)
+                    f_heart = max(heart_field(x, y, z, t, p), over)
                 f_abd = max(-over, f_cage)
                 f_lung = max(max(f_cage + 1.5, over), max(-f_med, -f_heart))
                 right = x < t[_MID]

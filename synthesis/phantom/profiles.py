@@ -17,6 +17,7 @@ COLUMNS = (
     "cage_x", "cage_y", "cage_yc", "body_x", "body_y", "body_yc", "mid_x", "spine_y", "med_r", "med_l",
     "desc_x", "desc_y", "desc_r", "asc_x", "asc_y", "asc_r", "svc_x", "svc_y", "svc_r", "paraspinal",
     "arm_x", "arm_y", "arm_r", "body_mid_x", "spine_x",
+    "body_ix", "body_iy", "cage_ix", "cage_iy",
 )  # fmt: skip
 C = {name: index for index, name in enumerate(COLUMNS)}
 
@@ -177,4 +178,6 @@ def build_profiles(body: BodyParameters, pose: PoseParameters) -> np.ndarray:
     top = 136.0
     cap = np.sqrt(np.clip(1 - (np.maximum(z - (top - 46), 0) / 46) ** 2, 0, 1))
     put("arm_r", 42 * body.arm * slant * cap * (0.86 + 0.14 * np.clip((z + 40) / 120, 0, 1)))
+    for name, source in (("body_ix", "body_x"), ("body_iy", "body_y"), ("cage_ix", "cage_x"), ("cage_iy", "cage_y")):
+        put(name, 1.0 / np.maximum(table[:, C[source]], 1e-3))
     return table
