@@ -1,10 +1,10 @@
 """A film's look: a chain of deterministic transforms, and the random twin that draws one and logs it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import yaml
@@ -12,7 +12,14 @@ import yaml
 from anatomy_vlm.synthesis.look import detector, display, marks
 
 
-FilmTransform = Callable[..., np.ndarray]
+class FilmTransform(Protocol):
+    """A frozen dataclass whose fields are its parameters."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def __call__(self, image: np.ndarray, field: np.ndarray | None = None) -> np.ndarray: ...
+
+
 TRANSFORMS: dict[str, type] = {
     t.__name__: t
     for t in (

@@ -8,7 +8,7 @@ try:
     from numba import njit
 except ImportError:
 
-    def njit(*_: Any, **__: Any) -> Callable:
+    def njit(*_: Any, **__: Any) -> Callable:  # type: ignore[no-redef]
         def decorate(function: Callable) -> Callable:
             def missing(*_: Any, **__: Any) -> None:
                 raise ImportError(

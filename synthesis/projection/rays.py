@@ -66,8 +66,8 @@ class RayPlan:
         right, down = self.geometry.pixel_steps_mm()
         center = self.geometry.detector_center_mm - self.geometry.source_mm
         inverse = np.linalg.inv(self.affine[:3, :3])
-        depth = tuple(float(inverse[self.slab] @ v) for v in (center, right, down))
-        return center, right, down, depth
+        toward = inverse[self.slab]
+        return center, right, down, (float(toward @ center), float(toward @ right), float(toward @ down))
 
     def path_mm(self) -> np.ndarray:
         """Path length (rows, columns) in mm of each pixel's ray through one slab."""
@@ -152,7 +152,7 @@ def plan_rays(
         steps.append(pixel / max(samples_per_pixel, np.clip(pixel / _FINE_VOXELS, 1, 2)))
     # Two samples of margin on each side feed the bicubic kernel.
     grid_size = [int(np.ceil(max(high[i] - low[i], 0) / steps[i])) + 5 for i in range(2)]
-    grid_center = tuple(float(low[i] + high[i]) / 2 for i in range(2))
+    grid_center = (float(low[0] + high[0]) / 2, float(low[1] + high[1]) / 2)
 
     depth = np.array([step_right[slab], step_down[slab], center[slab] - source[slab]])
     to_pixel = np.array([[1, 0, -(columns - 1) / 2], [0, 1, -(rows - 1) / 2], [0, 0, 1]])

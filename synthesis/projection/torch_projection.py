@@ -131,10 +131,9 @@ def _taps(position: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor
     low = torch.floor(position)
     share = position - low
     low = low.long()
-    weights = []
-    for index, weight in ((low, 1 - share), (low + 1, share)):
-        weights.append(torch.where((index >= 0) & (index < size), weight, 0.0))
-    return low.clamp(0, size - 1), (low + 1).clamp(0, size - 1), *weights
+    near = torch.where((low >= 0) & (low < size), 1 - share, 0.0)
+    far = torch.where((low >= -1) & (low < size - 1), share, 0.0)
+    return low.clamp(0, size - 1), (low + 1).clamp(0, size - 1), near, far
 
 
 def _film(planes: torch.Tensor, slabs: np.ndarray, plan: RayPlan) -> torch.Tensor:

@@ -26,7 +26,7 @@ def valid_rays(tissue: np.ndarray, placement: Sequence[float] | np.ndarray, geom
     source = inverse[:3, :3] @ geometry.source_mm + inverse[:3, 3]
     way = geometry.pixels_mm() @ inverse[:3, :3].T + inverse[:3, 3] - source
     depth, height, width = tissue.shape
-    flat = tissue.any(axis=0)
+    flat = np.logical_or.reduce(tissue, axis=0)
     if not flat.any():
         return np.zeros(geometry.detector_shape, bool)
     rows, columns = np.flatnonzero(flat.any(axis=1)), np.flatnonzero(flat.any(axis=0))
