@@ -10,8 +10,8 @@ both lungs lie behind, on the image's right. Lengths in mm are in the patient, a
 - apical zone: the lung above the lower edge of its clavicle, at least its top 15 % and at most its top 25 %;
 - hilar structures: 46 mm wide, 56 mm high around the hilum;
 - costophrenic angle: a square of 0.2 lung heights at the lowest point of the lung's lateral 40 %, 3/4 of it above;
-- hemidiaphragm: 8 mm around the lower edge of the lung inside the angle's tip, over its longest stretch without a jump
-  of 6 mm, where it lies in the lung's lower 45 %;
+- hemidiaphragm: 8 mm around the lower edge of the lung inside the angle's tip, where it lies in the lung's lower 45 %;
+  on frontal films over its longest stretch without a jump of 6 mm, on laterals (steep behind) in the lower 60 %;
 - clavicle, spine, svc, right atrium: the footprint;
 - cardiac silhouette: the heart's footprint without what is thinner than 18 mm on the film (vessels at its base);
 - trachea: the airway's footprint above the carina;
@@ -165,9 +165,12 @@ def _lung_parts(anatomy: ProjectedAnatomy, side: str, lung: np.ndarray) -> dict[
 
     contour = lower_edge(lung)
     inner = np.arange(left, int(tip_column) + 1) if outwards > 0 else np.arange(int(tip_column), right)
-    jumps = np.flatnonzero(np.abs(np.diff(contour[inner])) > max(6 / anatomy.pixel_mm, 3)) + 1
-    columns = max(np.split(inner, jumps), key=len)
-    columns = columns[contour[columns] >= bottom - 0.45 * height]
+    if anatomy.view == "LATERAL":
+        columns = inner[contour[inner] >= bottom - 0.6 * height]
+    else:
+        jumps = np.flatnonzero(np.abs(np.diff(contour[inner])) > max(6 / anatomy.pixel_mm, 3)) + 1
+        columns = max(np.split(inner, jumps), key=len)
+        columns = columns[contour[columns] >= bottom - 0.45 * height]
     reach = 4 / anatomy.pixel_mm
     band = np.zeros(lung.shape, bool)
     band[:, columns] = np.abs(row - contour[None, columns]) <= reach
