@@ -47,13 +47,15 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './outputs/*' -prune -exec rm -rf {} +
 
+# -qq: no chatter about mirrors and wheels, but errors.
 $(VENV)/torch.stamp:
+	@echo "making $(VENV) and installing $(TORCH); a first time takes minutes"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=77"
-	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install -qq --upgrade pip "setuptools>=77"
+	$(BIN)/python -m pip install -qq $(TORCH)
 	@touch $@
 
 # A changed pyproject.toml installs again.
 $(VENV)/%.stamp: $(VENV)/torch.stamp pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[$*]"
+	$(BIN)/python -m pip install -qq --editable ".[$*]"
 	@touch $@

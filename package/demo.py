@@ -53,9 +53,10 @@ def demo(
         RecipeError: the recipe cannot be used, or `out` holds a run of another one.
         InputFilesError: there are no such films.
     """
-    from anatomy_vlm.demo_report import evaluate_run, read_real_films, read_test_films, write_report
+    from anatomy_vlm.demo_report import evaluate_run, read_real_films, read_test_films, split_sizes, write_report
+    from anatomy_vlm.hub_cards import model_card
     from anatomy_vlm.input_files import find_images
-    from anatomy_vlm.prediction import Predictor
+    from anatomy_vlm.prediction import Predictor, library_versions
     from anatomy_vlm.training.export_hub import export
     from anatomy_vlm.training.recipe import load_recipe
     from anatomy_vlm.training.run import train, with_overrides
@@ -73,7 +74,9 @@ def demo(
     with clock.step("evaluation"):
         model, processor, result = evaluate_run(run, bootstrap)
     with clock.step("export"):
-        export(model, out / "model", processor)
+        sizes, versions = split_sizes(run), library_versions()
+        card = model_card(run.recipe.to_dict(), result.to_dict(), sizes=sizes, versions=versions)
+        export(model, out / "model", processor, card)
     write_json(out / "results.json", result.to_dict())
     write_text(out / "results.md", f"# {settings.name}: results on unseen patients\n\n{result.to_markdown()}")
     with clock.step("pictures"):

@@ -88,6 +88,15 @@ def read_real_films(predictor: Predictor, paths: Sequence[Path], folder: Path) -
     return Gallery("Real films", caption, pictures)
 
 
+def split_sizes(run: RunResult) -> dict[str, str]:
+    """Films and patients of each split in words, by the split's role."""
+    sizes = {}
+    for role in ("train", "validation", "test"):
+        split = run.splits[getattr(run.recipe.data, role)]
+        sizes[role] = f"{len(split)} films of {len(set(split['patient_id']))} patients"
+    return sizes
+
+
 def write_report(
     path: Path, run: RunResult, result: EvaluationResult, galleries: Sequence[Gallery], seconds: Mapping[str, float]
 ) -> None:
@@ -97,14 +106,9 @@ def write_report(
     for number, stage in enumerate(recipe.stages, start=1):
         done = finished_stage(run.output / f"{number}-{stage.name}")
         stages.append((stage.name, [] if done is None else done["log"]))
-    names = {"train": recipe.data.train, "validation": recipe.data.validation, "test": recipe.data.test}
-    sizes = {
-        role: f"{len(run.splits[name])} films of {len(set(run.splits[name]['patient_id']))} patients"
-        for role, name in names.items()
-    }
     facts = [
         ("recipe", recipe.name),
-        *((f"data, {role}", size) for role, size in sizes.items()),
+        *((f"data, {role}", size) for role, size in split_sizes(run).items()),
         ("time", ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())),
         (
             "device",

@@ -76,6 +76,21 @@ def _write(model: AnatomyVLMModel, processor: AnatomyVLMProcessor, folder: Path)
             shutil.copy(source, folder)
 
 
+def _take_place(new: Path, folder: Path) -> None:
+    """Move `new` to `folder`; what was there is deleted once the new one is in its place, and is back if it fails."""
+    if not folder.exists():
+        os.replace(new, folder)
+        return
+    old = new.with_name(f"{new.name}.old")
+    os.replace(folder, old)
+    try:
+        os.replace(new, folder)
+    except OSError:
+        os.replace(old, folder)
+        raise
+    shutil.rmtree(old)
+
+
 def export(
     model: AnatomyVLMModel | str | Path,
     folder: str | Path,
@@ -87,7 +102,7 @@ def export(
 
     Args:
         model: The model, or a checkpoint to load with its processor.
-        folder: Where to write; an export that was there before is replaced in one move.
+        folder: Where to write; an export that was there before stays until the new one is complete.
         processor: The processor, with a model that is not a checkpoint.
         card: Text of the model card `README.md`.
 
@@ -108,9 +123,7 @@ def export(
         _write(model, processor, scratch)
         if card is not None:
             (scratch / "README.md").write_text(card, encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(scratch, folder)
+        _take_place(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder
