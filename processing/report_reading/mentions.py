@@ -1,0 +1,149 @@
+"""Findings that a sentence mentions: by name, by a place and a word about it, or by calling a place normal."""
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from .lexicon import Place, Tokens, default_lexicon, frames_table
+from .places import Item, PlaceGroup, build_groups
+
+
+# What may stand between an adjective and its noun.
+_MODIFIERS = frozenset({"severity", "temporal", "comparison", "ignore", "the", "a"})
+_STOPS = frozenset({"find", "break", "there", "summary"})
+
+
+@dataclass(slots=True)
+class Mention:
+    """One finding that a sentence mentions.
+
+    Attributes:
+        finding: its name.
+        index: index of its item.
+        kind: "find", "frame", "normal" or "summary".
+        plural: whether it is a plural.
+        groups: places that it is linked to.
+        since: index of the first item whose negation can reach it.
+        polarity: "present", "absent", "uncertain", or "" where nothing is said of the image.
+        severity, temporal, comparison: as in `ReportStatement`.
+    """
+
+    finding: str
+    index: int
+    kind: str
+    plural: bool = False
+    groups: list[PlaceGroup] = field(default_factory=list)
+    since: int = 0
+    polarity: str = "present"
+    severity: str | None = None
+    temporal: str | None = None
+    comparison: str | None = None
+
+
+@cache
+def _frames() -> tuple[dict[str, Any], ...]:
+    return tuple(frames_table()["frames"])
+
+
+@cache
+def _normals() -> tuple[dict[str, Any], ...]:
+    return tuple(frames_table()["normal"])
+
+
+def find_items(tokens: Tokens) -> list[Item]:
+    """The phrases of a sentence; places within the name of a finding come before it as items of their own."""
+    items: list[Item] = []
+    for start, end, entry in default_lexicon().match(tokens.words):
+        for inner in entry.inner:
+            items.append(Item(inner.kind, inner.value, inner.plural, (), start, start))
+        items.append(Item(entry.kind, entry.value, entry.plural, entry.inner, start, end))
+    return _settle_changes(items)
+
+
+def _settle_changes(items: list[Item]) -> list[Item]:
+    """Turn "no significant interval change in" into one comparison, and drop what only looks like a negation."""
+    for index, item in enumerate(items):
+        if item.kind != "comparison" or not item.plural:
+            continue
+        before = index - 1
+        while before >= 0 and items[before].kind in ("severity", "temporal"):
+            before -= 1
+        if before >= 0 and items[before].kind == "absent" and items[before].value == "plain":
+            if item.start - items[before].end <= 3:
+                for k in range(before, index):
+                    items[k].kind = "ignore"
+                item.value = "no change"
+    return [item for item in items if item.kind != "comparison" or item.value]
+
+
+def find_mentions(items: list[Item]) -> tuple[list[Mention], list[PlaceGroup]]:
+    """Mentions in order of their items, and all groups of places; a group that a frame is about is marked as used."""
+    groups = build_groups(items)
+    mentions: list[Mention] = []
+    for index, item in enumerate(items):
+        if item.kind == "find":
+            mentions.append(Mention(str(item.value), index, "find", item.plural))
+        elif item.kind == "summary" and isinstance(item.value, tuple):
+            mentions += [Mention(finding, index, "summary") for finding in item.value]
+        elif item.kind in ("frame", "normal"):
+            mentions += _framed(items, index)
+    return mentions, groups
+
+
+def _framed(items: list[Item], index: int) -> list[Mention]:
+    item = items[index]
+    table = (_frames() if item.kind == "frame" else _normals())[int(str(item.value))]
+    group = _subject(items, index, table["findings"])
+    if group is None:
+        if "otherwise" in table:
+            item.kind = "find"
+            return [Mention(table["otherwise"], index, "find")]
+        item.kind, item.value = ("comparison", table["otherwise_comparison"]) if "otherwise_comparison" in table else (
+            "ignore",
+            None,
+        )  # fmt: skip
+        return []
+    group.used = True
+    found: dict[str, PlaceGroup] = {}
+    for atom in group.atoms:
+        names = table["findings"].get(atom.base or "lung", ())
+        for name in (names,) if isinstance(names, str) else names:
+            found.setdefault(name, PlaceGroup([], group.first, group.last, True)).atoms.append(atom)
+    since = group.first if group.first < index else 0
+    return [Mention(name, index, item.kind, False, [own], since) for name, own in found.items()]
+
+
+def _fits(group: PlaceGroup | None, findings: dict[str, Any], *, bare_side: bool = False) -> bool:
+    # "Tortuous and calcified" are both said of one aorta, but "clear lungs, normal heart" of two places.
+    shared = all(isinstance(names, str) for names in findings.values())
+    if group is None or (group.used and not shared):
+        return False
+    return any(atom.base in findings or (bare_side and not atom.base and "lung" in findings) for atom in group.atoms)
+
+
+def _subject(items: list[Item], index: int, findings: dict[str, Any]) -> PlaceGroup | None:
+    """The places that a word such as "enlarged" or "normal" is about: right before it, behind it, or further before."""
+    before = index - 1
+    skipped = _MODIFIERS | {"verb", "absent", "hedge", "absent_behind"}
+    while before >= 0 and items[before].kind in skipped:
+        before -= 1
+    if before >= 0 and _fits(items[before].group, findings, bare_side=before == 0 or items[before - 1].kind == "the"):
+        return items[before].group
+    for k in range(index + 1, len(items)):
+        if _fits(items[k].group, findings):
+            return items[k].group
+        if items[k].group is None and items[k].kind not in (*_MODIFIERS, "and", "frame", "in"):
+            break
+        if items[k].group is not None and not items[k].group.only_side:
+            break
+    for k in range(before, -1, -1):
+        if items[k].kind in _STOPS:
+            return None
+        if _fits(items[k].group, findings):
+            return items[k].group
+    return None
+
+
+def is_place(item: Item) -> bool:
+    """Whether an item names a place or a side."""
+    return item.kind in ("place", "side", "part") or isinstance(item.value, Place)
