@@ -87,7 +87,16 @@ class AnatomyVLMTrainer(Trainer):
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Weight decay on matrices and convolutions only: not on biases, norms, tokens, positions and scales."""
-        kept = ("tokens", "token", "queries", "reference", "position_embeddings", "logit_scale", "logit_bias", "layer_scale.weight")
+        kept = (
+            "tokens",
+            "token",
+            "queries",
+            "reference",
+            "position_embeddings",
+            "logit_scale",
+            "logit_bias",
+            "layer_scale.weight",
+        )
         shapes = {name: parameter.ndim for name, parameter in model.named_parameters()}
         return [name for name, ndim in shapes.items() if ndim > 1 and not name.endswith(kept)]
 

@@ -162,7 +162,7 @@ def test_a_patient_in_two_splits_is_refused(saved_dataset, tmp_path):
     splits = datasets.load_from_disk(saved_dataset)
     splits["test"] = splits["train"].select(range(2))
     splits.save_to_disk(tmp_path / "leaking")
-    with pytest.raises(RecipeError, match="patient 'train-[01]' is in the splits"):
+    with pytest.raises(RecipeError, match=r"patient 'train-[01]' is in the splits"):
         load_saved(str(tmp_path / "leaking"))
     without = datasets.DatasetDict({"train": splits["train"].remove_columns("boxes")})
     without.save_to_disk(tmp_path / "without")
