@@ -64,23 +64,50 @@ class AnatomyVLMOutput(ModelOutput):
 
 class AnatomyVLMBoxHead(nn.Module):
     """
-    A three-layer perceptron from an anatomy token to its normalised (centre x, centre y, width, height), as an offset
-    to a learnable reference box per query: where the region lies before the image is seen.
+    From an anatomy token to its normalised (centre x, centre y, width, height), in three parts whose sum goes through
+    a sigmoid: a learnable reference box per query (where the region lies before the image is seen), what the token
+    points at (for each of the four edges an attention over the patches, whose mean position is where the edge lies),
+    and a three-layer perceptron of the token. From scratch, the pointing learns in a hundred steps what a perceptron
+    alone needs many thousands for.
     """
 
     def __init__(self, config: AnatomyVLMConfig):
         super().__init__()
         hidden_size = config.vision_config.hidden_size
+        self.edge_size = max(hidden_size // 4, 8)
+        self.edge_queries = nn.Linear(hidden_size, 4 * self.edge_size)
+        self.edge_keys = nn.Linear(hidden_size, 4 * self.edge_size)
         self.fc1 = nn.Linear(hidden_size, hidden_size)
         self.fc2 = nn.Linear(hidden_size, hidden_size)
         self.fc3 = nn.Linear(hidden_size, 4)
         # Logits of the reference boxes; zero is the middle half of the image.
         self.reference = nn.Parameter(torch.zeros(config.vision_config.num_anatomy_queries, 4))
 
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        hidden_states = nn.functional.relu(self.fc1(hidden_states))
+    def forward(self, tokens: torch.Tensor, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        """
+        Args:
+            tokens (`torch.Tensor` of shape `(batch_size, num_regions, hidden_size)`): The anatomy tokens.
+            patches (`torch.Tensor` of shape `(batch_size, rows * columns, hidden_size)`): The patch tokens.
+            grid (`tuple[int, int]`): Rows and columns of the patches.
+        """
+        hidden_states = nn.functional.relu(self.fc1(tokens))
         hidden_states = nn.functional.relu(self.fc2(hidden_states))
-        return (self.fc3(hidden_states) + self.reference).sigmoid()
+        edges = self.point_at_edges(tokens, patches, grid)
+        # The sigmoid's slope is 1/4 in the middle: four times the logit moves a box there as far as its edges moved.
+        centers, sizes = (edges[..., :2] + edges[..., 2:]) / 2 - 0.5, edges[..., 2:] - edges[..., :2]
+        pointed = 4 * torch.cat((centers, sizes), dim=-1)
+        return (self.fc3(hidden_states) + pointed.to(hidden_states.dtype) + self.reference).sigmoid()
+
+    def point_at_edges(self, tokens: torch.Tensor, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        """Where each token sees the left, upper, right and lower edge: `(batch_size, num_regions, 4)` in [0, 1]."""
+        # (batch_size, 4, num_regions or num_patches, edge_size)
+        queries = self.edge_queries(tokens).unflatten(-1, (4, self.edge_size)).transpose(1, 2)
+        keys = self.edge_keys(patches).unflatten(-1, (4, self.edge_size)).transpose(1, 2)
+        scores = torch.matmul(queries, keys.transpose(-1, -2)) * self.edge_size**-0.5
+        weights = nn.functional.softmax(scores, dim=-1, dtype=torch.float32)
+        y, x = patch_centers(grid, tokens.device)
+        along = torch.stack((x, y, x, y))
+        return (weights * along[:, None]).sum(-1).transpose(1, 2)
 
     @torch.no_grad()
     def set_reference(self, boxes: torch.Tensor) -> None:
@@ -111,22 +138,28 @@ class AnatomyVLMRegionEnrichment(nn.Module):
         return self.projection(torch.cat((pooled, tokens), dim=-1))
 
 
+def patch_centers(grid: tuple[int, int], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Vertical and horizontal positions in [0, 1] of the centres of `rows` x `columns` patches, row by row."""
+    rows, columns = grid
+    y = (torch.arange(rows, device=device) + 0.5) / rows
+    x = (torch.arange(columns, device=device) + 0.5) / columns
+    return y.repeat_interleave(columns), x.repeat(rows)
+
+
 def patch_weights(boxes: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     """
     Weights that average the patches whose centres lie in each box: `(batch_size, num_regions, rows * columns)`,
     rows summing to 1. A box smaller than a patch is grown to one, so that it holds a centre.
     """
     rows, columns = grid
-    y = (torch.arange(rows, device=boxes.device) + 0.5) / rows
-    x = (torch.arange(columns, device=boxes.device) + 0.5) / columns
+    y, x = patch_centers(grid, boxes.device)
     centers, sizes = boxes[..., :2].float(), boxes[..., 2:].float()
     # A little more than half a patch: a centre that lies exactly between two patches must find one of them.
     half_width = (sizes[..., :1] / 2).clamp(min=0.501 / columns)
     half_height = (sizes[..., 1:] / 2).clamp(min=0.501 / rows)
-    # A centre on the very edge of the image is half a patch away from the outermost one.
     inside_x = (x - centers[..., :1]).abs() <= half_width
     inside_y = (y - centers[..., 1:]).abs() <= half_height
-    inside = (inside_y[..., :, None] & inside_x[..., None, :]).flatten(-2).float()
+    inside = (inside_x & inside_y).float()
     return inside / inside.sum(-1, keepdim=True).clamp(min=1)
 
 
@@ -284,7 +317,7 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         patch_size = self.config.vision_config.patch_size
         grid = (pixel_values.shape[-2] // patch_size, pixel_values.shape[-1] // patch_size)
 
-        pred_boxes = self.box_head(tokens)
+        pred_boxes = self.box_head(tokens, patches, grid)
         presence_logits = self.presence_head(tokens)[..., 0]
         image_embeds = nn.functional.normalize(self.visual_projection(vision_outputs.pooler_output), dim=-1)
         region_embeds = nn.functional.normalize(self.region_enrichment(tokens, patches, pred_boxes, grid), dim=-1)

@@ -20,6 +20,22 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_anatomy_vlm import AnatomyVLMVisionConfig
 
 
+# Amplitude of the initial positions beside patch embeddings of about the same size.
+POSITION_SCALE = 0.3
+
+
+def sine_positions(grid_size: int, hidden_size: int) -> torch.Tensor:
+    """
+    Two-dimensional sines and cosines `(1, grid_size ** 2, hidden_size)` in [-1, 1], as in MAE (He et al., 2021).
+    """
+    frequencies = 10000 ** (-torch.arange(hidden_size // 4) / max(hidden_size // 4, 1))
+    angles = torch.outer(torch.arange(grid_size) + 0.5, frequencies)
+    waves = torch.cat((angles.sin(), angles.cos()), dim=1)
+    vertical, horizontal = waves.repeat_interleave(grid_size, dim=0), waves.repeat(grid_size, 1)
+    positions = torch.cat((vertical, horizontal), dim=1)
+    return nn.functional.pad(positions, (0, hidden_size - positions.shape[1]))[None]
+
+
 class AnatomyVLMStem(nn.Module):
     """Convolutions with stride 2, each followed by a channel-wise norm, then patches of what is left."""
 
@@ -235,6 +251,9 @@ class AnatomyVLMVisionPreTrainedModel(PreTrainedModel):
         if isinstance(module, AnatomyVLMEmbeddings):
             for parameter in module.parameters(recurse=False):
                 init.trunc_normal_(parameter, mean=0.0, std=std)
+            # Trained from scratch, patches have to know from the first step where they are.
+            positions = sine_positions(module.grid_size, self.config.hidden_size)
+            init.copy_(module.position_embeddings, POSITION_SCALE * positions)
         elif isinstance(module, AnatomyVLMLayerScale):
             init.constant_(module.weight, module.initial_value)
 

@@ -16,9 +16,12 @@ class AnatomyVLMImageProcessorKwargs(ImagesKwargs, total=False):
     Args:
         window_percentiles (`tuple[float, float]`, *optional*, defaults to `(0.5, 99.5)`):
             Levels of a film of more than 8 bits that become black and white, as percentiles of its pixels.
+        do_window (`bool`, *optional*, defaults to `False`):
+            Window films of 8 bits too. Dark, bright and flat films then look alike to the model.
     """
 
     window_percentiles: list[float] | tuple[float, ...] | None
+    do_window: bool | None
 
 
 class AnatomyVLMImageOptionsMixin(BaseImageProcessor):
@@ -41,6 +44,7 @@ class AnatomyVLMImageOptionsMixin(BaseImageProcessor):
     do_normalize = True
     do_convert_rgb = True
     window_percentiles = DEFAULT_PERCENTILES
+    do_window: bool | None = False
 
     def _standardize_kwargs(self, window_percentiles: Any = None, **kwargs: Any) -> dict:  # type: ignore[override]
         kwargs = super()._standardize_kwargs(**kwargs)

@@ -37,6 +37,7 @@ class AnatomyVLMImageProcessor(AnatomyVLMPostProcessMixin, AnatomyVLMImageOption
         device: "torch.device | str | None" = None,
         do_rescale: bool | None = None,
         window_percentiles: tuple[float, float] | None = None,
+        do_window: bool | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
         """One image of any kind to 8-bit levels `(channels, height, width)`; one channel where it is gray."""
@@ -48,6 +49,7 @@ class AnatomyVLMImageProcessor(AnatomyVLMPostProcessMixin, AnatomyVLMImageOption
             convert_rgb=bool(do_convert_rgb),
             keep_floats=not do_rescale,
             percentiles=window_percentiles or DEFAULT_PERCENTILES,
+            always_window=bool(do_window),
         )
         # `from_numpy` shares memory and refuses read-only arrays and negative strides, which PIL and numpy both give.
         return torch.from_numpy(pixels.copy()).to(device)

@@ -31,6 +31,7 @@ class AnatomyVLMImageProcessorPil(AnatomyVLMPostProcessMixin, AnatomyVLMImageOpt
         input_data_format: str | ChannelDimension | None = None,
         do_rescale: bool | None = None,
         window_percentiles: tuple[float, float] | None = None,
+        do_window: bool | None = None,
         **kwargs: Any,
     ) -> np.ndarray:
         """One image of any kind to 8-bit levels `(channels, height, width)`; one channel where it is gray."""
@@ -40,6 +41,7 @@ class AnatomyVLMImageProcessorPil(AnatomyVLMPostProcessMixin, AnatomyVLMImageOpt
             convert_rgb=bool(do_convert_rgb),
             keep_floats=not do_rescale,
             percentiles=window_percentiles or DEFAULT_PERCENTILES,
+            always_window=bool(do_window),
         )
 
     def _preprocess(  # type: ignore[override]

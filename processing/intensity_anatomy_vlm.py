@@ -18,11 +18,12 @@ def window_to_uint8(
     pixels: np.ndarray,
     percentiles: tuple[float, float] = DEFAULT_PERCENTILES,
     valid: np.ndarray | None = None,
+    always: bool = False,
 ) -> np.ndarray:
     """
     Bring pixels of any depth to display levels 0 to 255, keeping their order.
 
-    8-bit levels are kept, and so are wider integers and floats that already lie in 0 to 255; floats in 0 to 1 are
+    Unless `always`, 8-bit levels are kept, and so are wider integers and floats that already lie in 0 to 255; floats in 0 to 1 are
     multiplied by 255; booleans become 0 and 255. Everything else (12 to 16 bit films, Hounsfield-like floats) is
     windowed: linear between two percentiles, clipped outside, because a film's few brightest pixels are markers.
 
@@ -33,13 +34,15 @@ def window_to_uint8(
             Percentiles of the levels that become 0 and 255.
         valid (`np.ndarray` of the shape of `pixels`, *optional*):
             True where a pixel may count for the percentiles (not padding).
+        always (`bool`, *optional*, defaults to `False`):
+            Window what has display levels already, too: then films of dark and bright rooms look alike.
 
     Raises `ValueError` for NaN or infinite levels.
 
     >>> window_to_uint8(np.array([[0, 1000], [2000, 4000]], dtype=np.uint16), percentiles=(0, 100)).tolist()
     [[0, 64], [128, 255]]
     """
-    if pixels.dtype == np.uint8:
+    if pixels.dtype == np.uint8 and not always:
         return pixels
     if pixels.dtype == np.bool_:
         return pixels.astype(np.uint8) * np.uint8(255)
@@ -52,7 +55,7 @@ def window_to_uint8(
     if counted.size == 0:
         return pixels.astype(np.uint8)
     low, high = counted.min().item(), counted.max().item()
-    if low >= 0 and high <= 255:
+    if low >= 0 and high <= 255 and not always:
         gain = 255.0 if is_float and high <= 1 else 1.0
         return np.clip(np.rint(pixels * gain), 0, 255).astype(np.uint8)
     inner_low, inner_high = _percentile_levels(counted, low, high, percentiles)
@@ -93,6 +96,7 @@ def channels_first(
     convert_rgb: bool = True,
     keep_floats: bool = False,
     percentiles: tuple[float, float] = DEFAULT_PERCENTILES,
+    always_window: bool = False,
 ) -> np.ndarray:
     """
     Turn a PIL image, array or tensor into 8-bit levels `(channels, height, width)`.
@@ -108,6 +112,8 @@ def channels_first(
         keep_floats (`bool`, *optional*, defaults to `False`):
             Leave floats as they are: they are scaled already.
         percentiles (`tuple[float, float]`, *optional*, defaults to `(0.5, 99.5)`):
+            See `window_to_uint8`.
+        always_window (`bool`, *optional*, defaults to `False`):
             See `window_to_uint8`.
     """
     if isinstance(image, Image.Image):
@@ -125,7 +131,7 @@ def channels_first(
     if ChannelDimension(input_data_format) == ChannelDimension.LAST:
         pixels = np.moveaxis(pixels, -1, 0)
     if not (keep_floats and np.issubdtype(pixels.dtype, np.floating)):
-        pixels = window_to_uint8(pixels, percentiles)
+        pixels = window_to_uint8(pixels, percentiles, always=always_window)
     return _gray_or_rgb(pixels) if convert_rgb else pixels
 
 

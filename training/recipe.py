@@ -97,6 +97,7 @@ class Recipe:
         description: What the recipe is for.
         seed: Seed of everything random.
         training: Fields of `TrainingArguments` for every stage.
+        image_processor: Options of the image processor, such as `do_window`.
         augmentation: Fields of `anatomy_vlm.training.augmentation.Augmentation`.
         labels: Options of `anatomy_vlm.training.batches.LabelOptions`.
         evaluation: Arguments of `anatomy_vlm.training.evaluation.evaluate_model`; no evaluation when null.
@@ -109,6 +110,7 @@ class Recipe:
     description: str = ""
     seed: int = 0
     training: dict[str, Any] = field(default_factory=dict)
+    image_processor: dict[str, Any] = field(default_factory=dict)
     augmentation: dict[str, Any] = field(default_factory=dict)
     labels: dict[str, Any] = field(default_factory=dict)
     evaluation: dict[str, Any] | None = None

@@ -125,7 +125,7 @@ def build_setup(recipe: Recipe, train: datasets.Dataset, output: Path, progress:
     model, tokenizer = build_model(recipe, phrases)
     side = model.config.vision_config.image_size
     processor = AnatomyVLMProcessor(
-        AnatomyVLMImageProcessorPil(size={"height": side, "width": side}),
+        AnatomyVLMImageProcessorPil(size={"height": side, "width": side}, **recipe.image_processor),
         tokenizer,
         anatomy_labels=list(model.config.id2label.values()),
         finding_prompts=phrases.prompts,

@@ -50,6 +50,7 @@ def test_order_of_levels_is_kept(pixels):
 
 @given(hnp.arrays(np.int16, (9, 11), elements=st.integers(-300, 9999)), st.integers(0, 40), st.integers(60, 100))
 def test_integers_and_floats_are_windowed_alike(pixels, low, high):
+    pixels[0, 0] = 9999  # floats from 0 to 1 have a meaning of their own
     assert np.array_equal(
         window_to_uint8(pixels, (low, high)), window_to_uint8(pixels.astype(np.float64), (low, high))
     )
@@ -81,3 +82,13 @@ def test_gray_in_three_channels_is_one_channel_and_colour_is_three():
     gray = np.repeat(np.arange(64, dtype=np.uint8).reshape(8, 8, 1), 3, axis=2)
     assert channels_first(gray).shape == (1, 8, 8)
     assert channels_first(gray + np.array([0, 1, 2], dtype=np.uint8)).shape == (3, 8, 8)
+
+
+def test_films_of_eight_bits_are_windowed_on_request():
+    dark = np.linspace(10, 90, 400).astype(np.uint8).reshape(20, 20)
+    bright = dark + 100
+    assert window_to_uint8(dark) is dark
+    stretched = window_to_uint8(dark, always=True)
+    assert stretched.min() == 0 and stretched.max() == 255
+    assert np.abs(stretched.astype(int) - window_to_uint8(bright, always=True)).max() <= 1
+    assert (window_to_uint8(np.full((4, 4), 7, dtype=np.uint8), always=True) == 0).all()
