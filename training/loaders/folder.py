@@ -1,6 +1,6 @@
-"""A user's own data: a folder of images and a `metadata.jsonl` that says what is known about each.
+"""A user's own data: a folder of images and a file that says what is known about each.
 
-Every line of `metadata.jsonl` is a JSON object; only the first two keys are required:
+`metadata.jsonl`, one JSON object per line; only the first two keys are required:
 
     {"file_name": "images/0001.dcm",           path below the folder: PNG, JPEG, TIFF or DICOM
      "patient_id": "p17",                      splits are made by patient
@@ -10,75 +10,106 @@ Every line of `metadata.jsonl` is a JSON object; only the first two keys are req
      "findings": [{"finding": "pleural effusion", "polarity": "present", "region": "left lung",
                    "severity": "mild", "phrase": "Small left effusion."}],
      "report": "...", "study_id": "...", "view": "PA"}
+
+or `metadata.csv` with the same columns, apart from `boxes`, `labels` and `findings`, and one column per finding (1, 0
+or empty) and per region ("x0 y0 x1 y1" or empty); or COCO's `annotations.json`, whose images may have those keys too,
+and whose categories are regions (their boxes) and findings (present, in the lung of the box's side).
 """
 
-import hashlib
-import json
-import math
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import datasets
-from tqdm import tqdm
-
-from anatomy_vlm.processing.image_io import ImageReadError, read_image
-from anatomy_vlm.processing.schema import features, validate_example
-from anatomy_vlm.processing.statements import Statement, render_statement
+from anatomy_vlm.processing.statements import Statement
 from anatomy_vlm.processing.vocabulary import FINDING_NAMES, REGION_NAMES
-from anatomy_vlm.training.loaders.saved import check_splits
-from anatomy_vlm.training.recipe import RecipeError, suggestion
+from anatomy_vlm.training.loaders.errors import DatasetError
+from anatomy_vlm.training.loaders.folder_files import ANNOTATIONS, CSV, JSONL, Line, coco_lines, csv_lines, json_lines
+from anatomy_vlm.training.loaders.record import Entry, Record, RegionFinding
+from anatomy_vlm.training.loaders.source import Source
+from anatomy_vlm.training.recipe import suggestion
 
 
-KEYS = ("file_name", "patient_id", "split", "boxes", "labels", "findings", "report", "study_id", "view", "image_id")
-FINDING_KEYS = ("finding", "polarity", "region", "severity", "phrase")
+FINDING_KEYS = ("finding", "polarity", "region", "severity", "phrase", "box")
+
+
+class Folder(Source):
+    """
+    A folder of images with `metadata.jsonl`, `metadata.csv` or `annotations.json`, see the module.
+
+    Args:
+        path: The folder.
+        splits: Shares of the splits drawn by patient where the file names none; 70, 10 and 20 % by default.
+
+    Raises:
+        DatasetError: with the file and line, and what is wrong there.
+    """
+
+    name = "folder"
+
+    def __init__(self, path: str, splits: dict[str, float] | None = None):
+        self.notes = Counter[str]()
+        folder = Path(path)
+        readers = {JSONL: json_lines, CSV: csv_lines, ANNOTATIONS: coco_lines}
+        name = next((name for name in readers if (folder / name).is_file()), None)
+        if name is None:
+            raise DatasetError(
+                f"{folder / JSONL}: no such file; the folder loader needs {JSONL}, {CSV} or {ANNOTATIONS} beside the "
+                "images"
+            )
+        lines = list(readers[name](folder / name))
+        if not lines:
+            raise DatasetError(f"{folder / name}: no lines, so no examples")
+        named = [bool(record.get("split")) for _, record in lines]
+        if any(named) and not all(named):
+            raise DatasetError(f"{lines[named.index(False)][0]}: the key 'split' is missing, but other lines have one")
+        entries = [_entry(folder, line) for line in lines]
+        self.set_entries(entries, str(folder), splits if not any(named) else None)
+
+    def record(self, entry: Entry) -> Record:
+        where, values = entry.row
+        findings = _findings(values, where)
+        return Record(
+            boxes=_boxes(values, where),
+            findings=findings,
+            labels=_labels(values, findings, where),
+            report=values.get("report") or "",
+            study_id=str(values.get("study_id") or ""),
+            view=values.get("view") or "",
+        )
+
+
+def _entry(folder: Path, line: Line) -> Entry:
+    where, record = line
+    # What stands in the file is checked before the first image is read.
+    _labels(record, _findings(record, where), where)
+    _boxes(record, where)
+    image = str(record.get("image_id") or record["file_name"])
+    path = folder / record["file_name"]
+    if not path.exists():
+        raise DatasetError(f"{where}: {path}: there is no such file; check the path")
+    return Entry(image, str(record["patient_id"]), str(record.get("split") or ""), str(path), (where, record))
 
 
 def _check(keys: Any, known: tuple[str, ...], where: str, what: str) -> None:
     for key in keys:
         if key not in known:
-            raise RecipeError(f"{where}: unknown {what} '{key}'; {suggestion(str(key), known)}")
+            raise DatasetError(f"{where}: unknown {what} '{key}'; {suggestion(str(key), known)}")
 
 
-def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    if not path.is_file():
-        raise RecipeError(f"{path}: no such file; the folder loader needs a metadata.jsonl beside the images")
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            where = f"{path}:{number}"
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise RecipeError(f"{where}: not a JSON object: {error}") from error
-            if not isinstance(record, dict):
-                raise RecipeError(f"{where}: not a JSON object but a {type(record).__name__}")
-            _check(record, KEYS, where, "key")
-            for key in ("file_name", "patient_id"):
-                if not record.get(key):
-                    raise RecipeError(f"{where}: the key '{key}' is missing")
-            yield where, record
-
-
-def _boxes(record: dict[str, Any], size: tuple[int, int], where: str) -> tuple[list[list[float]], list[bool]]:
-    boxes, mask = [[0.0] * 4 for _ in REGION_NAMES], [False] * len(REGION_NAMES)
+def _boxes(record: dict[str, Any], where: str) -> dict[str, tuple[float, float, float, float]]:
     named = record.get("boxes") or {}
     _check(named, REGION_NAMES, where, "region")
-    width, height = size
     for name, box in named.items():
         if not (isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)):
-            raise RecipeError(f"{where}: the box of '{name}' must be [x0, y0, x1, y1] in pixels, not {box!r}")
-        limits = (width, height, width, height)
-        clipped = [min(max(value / limit, 0.0), 1.0) for value, limit in zip(box, limits)]
-        if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
-            raise RecipeError(f"{where}: the box {box} of '{name}' is empty in an image of {width} x {height} pixels")
-        index = REGION_NAMES.index(name)
-        boxes[index], mask[index] = clipped, True
-    return boxes, mask
+            raise DatasetError(f"{where}: the box of '{name}' must be [x0, y0, x1, y1] in pixels, not {box!r}")
+        if box[0] >= box[2] or box[1] >= box[3]:
+            raise DatasetError(
+                f"{where}: the box {box} of '{name}' is empty; expected [x0, y0, x1, y1], x0 < x1, y0 < y1"
+            )
+    return {name: (float(b[0]), float(b[1]), float(b[2]), float(b[3])) for name, b in named.items()}
 
 
-def _findings(record: dict[str, Any], where: str) -> list[dict[str, str]]:
+def _findings(record: dict[str, Any], where: str) -> list[RegionFinding]:
     entries = []
     for entry in record.get("findings") or []:
         _check(entry, FINDING_KEYS, where, "key of a finding")
@@ -88,107 +119,28 @@ def _findings(record: dict[str, Any], where: str) -> list[dict[str, str]]:
                 entry["finding"], entry.get("polarity", "present"), entry.get("region"), entry.get("severity")
             )
         except ValueError as error:
-            raise RecipeError(f"{where}: {error}") from error
+            raise DatasetError(f"{where}: {error}") from error
         entries.append(
-            {
-                "region": statement.region or "",
-                "finding": statement.finding,
-                "polarity": statement.polarity,
-                "severity": statement.severity or "",
-                "phrase": entry.get("phrase") or render_statement(statement),
-            }
+            RegionFinding(
+                statement.finding,
+                statement.polarity,
+                statement.region or "",
+                statement.severity or "",
+                entry.get("phrase") or "",
+                tuple(entry["box"]) if entry.get("box") else None,
+            )
         )
     return entries
 
 
-def _labels(record: dict[str, Any], entries: list[dict[str, str]], where: str) -> list[float]:
-    labels = [math.nan] * len(FINDING_NAMES)
-    for entry in entries:
-        index = FINDING_NAMES.index(entry["finding"])
-        if entry["polarity"] == "present":
-            labels[index] = 1.0
-        elif entry["polarity"] == "absent" and not entry["region"] and math.isnan(labels[index]):
-            labels[index] = 0.0
+def _labels(record: dict[str, Any], findings: list[RegionFinding], where: str) -> dict[str, float]:
+    labels = {f.finding: 0.0 for f in findings if f.polarity == "absent" and not f.region}
+    labels |= {f.finding: 1.0 for f in findings if f.polarity == "present"}
     named = record.get("labels") or {}
     _check(named, FINDING_NAMES, where, "finding")
     for name, value in named.items():
         if value not in (0, 1, None):
-            raise RecipeError(f"{where}: the label of '{name}' must be 1, 0 or null, not {value!r}")
+            raise DatasetError(f"{where}: the label of '{name}' must be 1, 0 or null, not {value!r}")
         if value is not None:
-            labels[FINDING_NAMES.index(name)] = float(value)
+            labels[name] = float(value)
     return labels
-
-
-def read_record(folder: Path, record: dict[str, Any], where: str) -> dict[str, Any]:
-    """The example of one line of `metadata.jsonl`; `where` names the line in errors."""
-    try:
-        radiograph = read_image(folder / record["file_name"])
-    except ImageReadError as error:
-        raise RecipeError(f"{where}: {error}") from error
-    image = radiograph.to_pil()
-    boxes, mask = _boxes(record, image.size, where)
-    entries = _findings(record, where)
-    example = {
-        "image": image,
-        "boxes": boxes,
-        "box_mask": mask,
-        "region_findings": entries,
-        "labels": _labels(record, entries, where),
-        "report": record.get("report") or "",
-        "patient_id": str(record["patient_id"]),
-        "study_id": str(record.get("study_id") or ""),
-        "image_id": str(record.get("image_id") or record["file_name"]),
-        "view": record.get("view") or radiograph.view,
-        "source": "folder",
-    }
-    try:
-        validate_example(example)
-    except ValueError as error:
-        raise RecipeError(f"{where}: {error}") from error
-    return example
-
-
-def drawn_split(patient: str, splits: dict[str, float]) -> str:
-    """The split of a patient: by a hash of the name, so that it stays when patients are added."""
-    draw = int.from_bytes(hashlib.sha256(patient.encode()).digest()[:8], "big") / 2**64 * sum(splits.values())
-    for name, fraction in splits.items():
-        draw -= fraction
-        if draw < 0:
-            return name
-    return next(reversed(splits))
-
-
-def load_folder(path: str, splits: dict[str, float] | None = None) -> datasets.DatasetDict:
-    """
-    Args:
-        path: Folder with `metadata.jsonl` and the images.
-        splits: Fraction of the patients in each split where the lines name none; 70, 10 and 20 % by default.
-
-    Raises:
-        RecipeError: with the file and line, and what is wrong there.
-    """
-    folder = Path(path)
-    splits = splits or {"train": 0.7, "validation": 0.1, "test": 0.2}
-    records = list(_lines(folder / "metadata.jsonl"))
-    if not records:
-        raise RecipeError(f"{folder / 'metadata.jsonl'}: no lines, so no examples")
-    named = [record.get("split") for _, record in records]
-    if any(named) and not all(named):
-        where = records[named.index(None)][0]
-        raise RecipeError(f"{where}: the key 'split' is missing, but other lines have one")
-    by_split: dict[str, list[tuple[str, dict[str, Any]]]] = {}
-    for where, record in records:
-        split = record.get("split") or drawn_split(str(record["patient_id"]), splits)
-        by_split.setdefault(split, []).append((where, record))
-
-    def examples(lines: list[tuple[str, dict[str, Any]]], name: str) -> Iterator[dict[str, Any]]:
-        for where, record in tqdm(lines, desc=f"Reading {name}", leave=False):
-            yield read_record(folder, record, where)
-
-    dataset = datasets.DatasetDict(
-        {
-            name: datasets.Dataset.from_list(list(examples(lines, name)), features=features())
-            for name, lines in by_split.items()
-        }
-    )
-    return check_splits(dataset, str(folder))

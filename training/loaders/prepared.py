@@ -1,0 +1,55 @@
+"""Films that `anatomy-vlm prepare` decoded and resized once."""
+
+import json
+from pathlib import Path
+
+import datasets
+
+from anatomy_vlm.processing.schema import features
+from anatomy_vlm.training.loaders.errors import DatasetError
+from anatomy_vlm.training.loaders.saved import check_splits
+
+
+MANIFEST = "manifest.json"
+
+
+def read_manifest(path: str | Path) -> dict:
+    """The manifest of a prepared dataset. Raises `DatasetError` where there is none."""
+    file = Path(path) / MANIFEST
+    if not file.is_file():
+        raise DatasetError(f"{file}: no such file; the folder has to be one that `anatomy-vlm prepare` has finished")
+    manifest: dict = json.loads(file.read_text(encoding="utf-8"))
+    return manifest
+
+
+def load_prepared(path: str, streaming: bool = False) -> "datasets.DatasetDict | datasets.IterableDatasetDict":
+    """
+    The splits of a prepared dataset.
+
+    The shards are compressed Parquet; `datasets` unpacks them once into its cache, from where the raw pixels are
+    mapped into memory. Streams read the shards as they are.
+
+    Args:
+        path: Folder that `anatomy-vlm prepare` wrote.
+        streaming: Read the shards as they are asked for.
+    """
+    folder = Path(path)
+    manifest = read_manifest(folder)
+    shards: dict[str, list[str]] = {}
+    order = {"train": 0, "validation": 1, "test": 2}
+    for shard in sorted(manifest["shards"], key=lambda shard: order.get(shard["split"], 3)):
+        if shard["rows"]:
+            file = folder / shard["file"]
+            if not file.is_file():
+                raise DatasetError(f"{file}: the manifest names this shard, but it is not there; run prepare again")
+            shards.setdefault(shard["split"], []).append(str(file))
+    schema = features(mask=manifest["request"]["mask"])
+    loaded = {
+        split: datasets.load_dataset(
+            "parquet", data_files={split: files}, split=split, features=schema, streaming=streaming
+        )
+        for split, files in shards.items()
+    }
+    if streaming:
+        return datasets.IterableDatasetDict(loaded)
+    return check_splits(datasets.DatasetDict(loaded), path)
