@@ -12,6 +12,9 @@ from importlib import import_module
 _COMMANDS = (
     ("demo", "demo", "synthesise chests, train three stages, evaluate, predict, write a report"),
     ("predict", "predict", "read radiographs: boxes of 29 regions and scores of findings"),
+    ("read-report", "read_report", "read reports: findings, regions, polarity, places in the text"),
+    ("prepare", "prepare", "check a dataset and keep its films at training size"),
+    ("inspect", "inspect", "look at films of a dataset with their boxes, phrases and labels"),
     ("synthesize", "synthesize", "make synthetic radiographs with ground truth"),
     ("train", "train", "train a model from a recipe"),
     ("evaluate", "evaluate", "evaluate a model on a dataset, with intervals and baselines"),

@@ -22,20 +22,6 @@ _SINGLE_SIDES = {"L": "left", "R": "right"}
 _END = ""
 
 
-class Tokens(NamedTuple):
-    """The words of a sentence.
-
-    Attributes:
-        words: lower case; marks of punctuation that matter are words, too.
-        starts: first character of each word.
-        ends: one past the last character.
-    """
-
-    words: list[str]
-    starts: list[int]
-    ends: list[int]
-
-
 class Entry(NamedTuple):
     """What a phrase means.
 
@@ -66,28 +52,27 @@ class Place(NamedTuple):
     side: str = ""
 
 
-def tokenize(text: str, start: int = 0, end: int | None = None) -> Tokens:
-    """Words of `text[start:end]` with their places in `text`; "RLL" becomes three words of one place."""
-    words, starts, ends = [], [], []
-    for match in _TOKEN.finditer(text, start, len(text) if end is None else end):
-        word = match[0]
+def tokenize(text: str) -> list[str]:
+    """Words in lower case, and the marks that matter; "RLL" and "R" are spelled out.
+
+    Examples:
+        >>> tokenize("L-sided RLL opacity, 1.5 cm, at L1")
+        ['left', 'sided', 'right', 'lower', 'lobe', 'opacity', ',', '1.5', 'cm', ',', 'at', 'l', '1']
+    """
+    found = _TOKEN.findall(text)
+    words: list[str] = []
+    for index, word in enumerate(found):
+        if word in _SINGLE_SIDES:
+            # "L1" and "L-spine" are no side; `mirror_text` leaves these alone, too.
+            following = found[index + 1] if index + 1 < len(found) else ""
+            words.append(word.lower() if following[:1].isdigit() or following == "spine" else _SINGLE_SIDES[word])
+            continue
         lower = word.lower()
         if lower in _EXPANSIONS:
-            parts: tuple[str, ...] = _EXPANSIONS[lower]
-        elif word in _SINGLE_SIDES and not _is_vertebra(text, match.end()):
-            parts = (_SINGLE_SIDES[word],)
+            words.extend(_EXPANSIONS[lower])
         else:
-            parts = (lower,)
-        words.extend(parts)
-        starts.extend([match.start()] * len(parts))
-        ends.extend([match.end()] * len(parts))
-    return Tokens(words, starts, ends)
-
-
-def _is_vertebra(text: str, end: int) -> bool:
-    """Whether an L or R that ends here goes on as in "L1" or "L-spine"; `mirror_text` leaves these alone, too."""
-    rest = text[end : end + 6].lower().lstrip(" -")
-    return rest[:1].isdigit() or rest.startswith("spine")
+            words.append(lower)
+    return words
 
 
 def _load(file_name: str) -> Any:
@@ -116,13 +101,13 @@ class Lexicon:
     def add(self, phrase: str, entry: Entry) -> None:
         """Enter a phrase, spelled in any way that `tokenize` reads."""
         node = self._root
-        for word in tokenize(phrase).words:
+        for word in tokenize(phrase):
             node = node.setdefault(word, {})
         node.setdefault(_END, entry)
 
     def __contains__(self, phrase: str) -> bool:
         node = self._root
-        for word in tokenize(phrase).words:
+        for word in tokenize(phrase):
             if word not in node:
                 return False
             node = node[word]
@@ -232,16 +217,25 @@ def _place_lexicon() -> Lexicon:
 
 
 # Places within the name of a finding that say where it is: "hilar prominence", "apical scarring".
-_TELLING = {"hilar structures", "apical zone", "lower lung zone", "costophrenic angle", "hemidiaphragm", "mediastinum"} | {
-    "upper mediastinum", "trachea", "aortic arch", "lung"
-}  # fmt: skip
+_TELLING = {
+    "lung",
+    "lower lung zone",
+    "apical zone",
+    "hilar structures",
+    "costophrenic angle",
+    "hemidiaphragm",
+    "mediastinum",
+    "upper mediastinum",
+    "trachea",
+    "aortic arch",
+}
 _NOT_TELLING = {"sub-diaphragmatic air", "diaphragmatic hernia", "vascular redistribution", "hernia"}
 
 
 def _inner_places(phrase: str, finding: str, places: Lexicon) -> tuple[Entry, ...]:
     if get_finding(finding).category in ("tubesandlines", "device") or finding in _NOT_TELLING:
         return ()
-    found = [entry for _, _, entry in places.match(tokenize(phrase).words) if entry.kind == "place"]
+    found = [entry for _, _, entry in places.match(tokenize(phrase)) if entry.kind == "place"]
     return tuple(
         entry for entry in found if entry.value.base in _TELLING and (entry.value.base != "lung" or entry.plural)
     )
@@ -254,7 +248,7 @@ def _finding_phrases() -> Iterator[tuple[str, str]]:
         names = [finding.name] if not re.search(r"[/(]", finding.name) else []
         spellings = [noun.text for noun in finding.nouns] + names + list(finding.synonyms)
         spellings += table["more_synonyms"].get(finding.name, [])
-        for phrase in dict.fromkeys(" ".join(tokenize(spelling).words) for spelling in spellings):
+        for phrase in dict.fromkeys(" ".join(tokenize(spelling)) for spelling in spellings):
             if phrase not in skip:
                 yield phrase, finding.name
 

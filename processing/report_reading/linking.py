@@ -1,5 +1,7 @@
 """Which places, severity and comparison belong to which finding of a sentence."""
 
+from itertools import pairwise
+
 from .mentions import Mention
 from .places import Item, PlaceGroup, frames_set, regions_of, spreads
 from .polarity import coordinated
@@ -75,7 +77,7 @@ def _takes_places(mention: Mention) -> bool:
 
 
 def _apply_topics(items: list[Item], mentions: list[Mention], topics: list[PlaceGroup]) -> None:
-    """"On the left, there is ...", "The right lung shows ...": the last such place before a finding without one."""
+    """ "On the left, there is ...", "The right lung shows ...": the last such place before a finding without one."""
     for mention in mentions:
         for topic in reversed(topics):
             if topic.last < mention.index:
@@ -92,7 +94,7 @@ def _apply_topics(items: list[Item], mentions: list[Mention], topics: list[Place
 
 def _carry_over(items: list[Item], mentions: list[Mention]) -> None:
     """Places that one finding takes over from another: its explanation, its neighbour, the next in a list."""
-    for first, second in zip(mentions, mentions[1:]):
+    for first, second in pairwise(mentions):
         if second.groups or not first.groups or second.kind != "find" or not second.polarity:
             continue
         between = items[first.index + 1 : second.index]
@@ -107,11 +109,11 @@ def _carry_over(items: list[Item], mentions: list[Mention]) -> None:
             carries = "absent" not in kinds and (_explained(kinds) or named_again or apposed)
         if carries:
             second.groups = list(first.groups)
-    for first, second in zip(mentions, mentions[1:]):
+    for first, second in pairwise(mentions):
         if first.kind == "find" and second.groups and not first.groups and first.polarity:
-            between = {item.kind for item in items[first.index + 1 : second.index]}
-            given = "given" in between and first.polarity == "uncertain"
-            if given or (_explained(between) and not between & {"near", "absent", "break", "and", "with"}):
+            kinds = {item.kind for item in items[first.index + 1 : second.index]}
+            given = "given" in kinds and first.polarity == "uncertain"
+            if given or (_explained(kinds) and not kinds & {"near", "absent", "break", "and", "with"}):
                 first.groups = list(second.groups)
 
 
@@ -120,7 +122,7 @@ def _explained(kinds: set[str]) -> bool:
 
 
 def _fill_sides(mention: Mention) -> None:
-    """"A right pneumothorax at the apex" is at the right apex; a side or a name's own place beside one says no more."""
+    """Let "a right pneumothorax at the apex" be at the right apex; a side or a name's own place adds nothing to it."""
     told = [group for group in mention.groups if not group.inner]
     if any(not group.only_side and regions_of(group, mention.finding) for group in told):
         mention.groups = told
@@ -160,11 +162,9 @@ def _described(items: list[Item], mentions: list[Mention], index: int) -> list[M
         following = [mention for mention in mentions if mention.index == k]
         if following:
             return following
-        if items[k].kind in stops or (items[k].kind == "in" and kind != "comparison" and not items[k - 1].kind == kind):
+        if items[k].kind in stops or (items[k].kind == "in" and kind != "comparison" and items[k - 1].kind != kind):
             break
     return _behind(items, mentions, index)
-
-
 
 
 def _behind(items: list[Item], mentions: list[Mention], index: int) -> list[Mention]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from .lexicon import Place, Tokens, default_lexicon, frames_table
+from .lexicon import default_lexicon, frames_table
 from .places import Item, PlaceGroup, build_groups
 
 
@@ -50,12 +50,11 @@ def _normals() -> tuple[dict[str, Any], ...]:
     return tuple(frames_table()["normal"])
 
 
-def find_items(tokens: Tokens) -> list[Item]:
+def find_items(words: list[str]) -> list[Item]:
     """The phrases of a sentence; places within the name of a finding come before it as items of their own."""
     items: list[Item] = []
-    for start, end, entry in default_lexicon().match(tokens.words):
-        for inner in entry.inner:
-            items.append(Item(inner.kind, inner.value, inner.plural, (), start, start))
+    for start, end, entry in default_lexicon().match(words):
+        items.extend(Item(inner.kind, inner.value, inner.plural, (), start, start) for inner in entry.inner)
         items.append(Item(entry.kind, entry.value, entry.plural, entry.inner, start, end))
     return _settle_changes(items)
 
@@ -68,11 +67,11 @@ def _settle_changes(items: list[Item]) -> list[Item]:
         before = index - 1
         while before >= 0 and items[before].kind in ("severity", "temporal"):
             before -= 1
-        if before >= 0 and items[before].kind == "absent" and items[before].value == "plain":
-            if item.start - items[before].end <= 3:
-                for k in range(before, index):
-                    items[k].kind = "ignore"
-                item.value = "no change"
+        negation = items[before] if before >= 0 else item
+        if negation.kind == "absent" and negation.value == "plain" and item.start - negation.end <= 3:
+            for k in range(before, index):
+                items[k].kind = "ignore"
+            item.value = "no change"
     return [item for item in items if item.kind != "comparison" or item.value]
 
 
@@ -122,7 +121,7 @@ def _fits(group: PlaceGroup | None, findings: dict[str, Any], *, bare_side: bool
 
 
 def _subject(items: list[Item], index: int, findings: dict[str, Any]) -> PlaceGroup | None:
-    """The places that a word such as "enlarged" or "normal" is about: right before it, behind it, or further before."""
+    """The places that a word such as "enlarged" or "normal" is about: before it, behind it, or further before."""
     before = index - 1
     skipped = _MODIFIERS | {"verb", "absent", "hedge", "absent_behind"}
     while before >= 0 and items[before].kind in skipped:
@@ -130,11 +129,12 @@ def _subject(items: list[Item], index: int, findings: dict[str, Any]) -> PlaceGr
     if before >= 0 and _fits(items[before].group, findings, bare_side=before == 0 or items[before - 1].kind == "the"):
         return items[before].group
     for k in range(index + 1, len(items)):
-        if _fits(items[k].group, findings):
-            return items[k].group
-        if items[k].group is None and items[k].kind not in (*_MODIFIERS, "and", "frame", "in"):
+        group = items[k].group
+        if _fits(group, findings):
+            return group
+        if group is None and items[k].kind not in (*_MODIFIERS, "and", "frame", "in"):
             break
-        if items[k].group is not None and not items[k].group.only_side:
+        if group is not None and not group.only_side:
             break
     for k in range(before, -1, -1):
         if items[k].kind in _STOPS:
@@ -142,8 +142,3 @@ def _subject(items: list[Item], index: int, findings: dict[str, Any]) -> PlaceGr
         if _fits(items[k].group, findings):
             return items[k].group
     return None
-
-
-def is_place(item: Item) -> bool:
-    """Whether an item names a place or a side."""
-    return item.kind in ("place", "side", "part") or isinstance(item.value, Place)

@@ -8,6 +8,7 @@ from .lexicon import Entry, Place, frames_table
 
 
 _BOTH = ("right", "left")
+_ORDER = {name: index for index, name in enumerate(REGION_NAMES)}
 # Structures that lie somewhere in the lung of a side.
 _IN_LUNG = {"pleura", "rib", "chest"}
 _STRUCTURES_AT = {"cardiomediastinum": "mediastinum"}
@@ -238,7 +239,7 @@ def regions_of(group: PlaceGroup, finding: str, *, spreads: bool = False) -> tup
             if not base:
                 names.append(f"{side} {_lone_base(finding)}")
             found.update([name for name in names if name in plausible][:1])
-    return tuple(name for name in REGION_NAMES if name in found)
+    return tuple(sorted(found, key=_ORDER.__getitem__))
 
 
 def spreads(finding: str, plural: bool) -> bool:

@@ -1,8 +1,10 @@
 """Whether what a sentence mentions is present, absent or uncertain.
 
-The scopes follow NegEx and ConText (Chapman et al. 2001, Harkema et al. 2009): a cue reaches forward to the next break,
-a verb that ends its list, or a new noun phrase; a cue behind reaches back over the list that it closes.
+The scopes follow NegEx and ConText (Chapman et al. 2001, Harkema et al. 2009): a cue reaches forward to the next
+break, a verb that ends its list, or a new noun phrase; a cue behind reaches back over the list that it closes.
 """
+
+from itertools import pairwise
 
 from .mentions import Mention
 from .places import Item
@@ -131,7 +133,7 @@ def _closed_list(items: list[Item], mentions: list[Mention], index: int) -> list
 
 def _alternatives(items: list[Item], mentions: list[Mention]) -> None:
     """What is said to be one or the other is uncertain."""
-    for first, second in zip(mentions, mentions[1:]):
+    for first, second in pairwise(mentions):
         if coordinated(items, first, second) not in ("or", "versus") or first.finding == second.finding:
             continue
         if first.polarity == "present" and second.polarity in ("present", "uncertain"):

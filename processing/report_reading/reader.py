@@ -1,13 +1,13 @@
 """From the text of a report to its statements."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ..vocabulary import REGION_NAMES, containing_regions, get_finding, more_general_findings
-
+from .lexicon import frames_table, tokenize
 from .linking import link_modifiers, link_places, mention_regions
 from .mentions import Mention, find_items, find_mentions
-from .lexicon import frames_table, tokenize
 from .places import Atom, Item, PlaceGroup, regions_of
 from .polarity import set_polarity
 from .sections import READ_SECTIONS, split_sections
@@ -15,7 +15,7 @@ from .sentences import split_sentences
 from .statement import Report, ReportStatement
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Claim:
     """A statement before it has a sentence."""
 
@@ -26,13 +26,6 @@ class _Claim:
     severity: str | None = None
     temporal: str | None = None
     comparison: str | None = None
-
-
-@dataclass(slots=True)
-class _Previous:
-    """What a sentence may refer to: the claims of the one before."""
-
-    claims: list[_Claim] = field(default_factory=list)
 
 
 def _claim(mention: Mention) -> _Claim:
@@ -54,7 +47,7 @@ def _regions(mention: Mention) -> tuple[str, ...]:
 
 
 def _graded_sides(items: list[Item], mention: Mention) -> list[tuple[str, str]]:
-    """Severity and side of each half of "small left and moderate right effusions" or "effusions, small on the left ..."."""
+    """Severity and side of both halves of "small left and moderate right effusions", before or behind the finding."""
     for steps in (range(mention.index - 1, -1, -1), range(mention.index + 1, len(items))):
         pairs: list[tuple[str, str]] = []
         severity = side = ""
@@ -86,7 +79,9 @@ def _claims_of(items: list[Item], mention: Mention) -> list[_Claim]:
         placed = [group.with_side(side) for group in mention.groups if not group.only_side] or [_side_group(side)]
         regions = tuple(name for group in placed for name in regions_of(group, claim.finding))
         own = tuple(name for name in regions if name.startswith(side))
-        claims.append(replace(claim, regions=own, severity=severity if get_finding(claim.finding).severities else None))
+        claims.append(
+            replace(claim, regions=own, severity=severity if get_finding(claim.finding).severities else None)
+        )
     return claims
 
 
@@ -94,18 +89,18 @@ def _side_group(side: str) -> PlaceGroup:
     return PlaceGroup([Atom("", True, side, False)])
 
 
-def _elliptic(items: list[Item], groups: list[PlaceGroup], previous: _Previous) -> list[_Claim]:
+def _elliptic(items: list[Item], groups: list[PlaceGroup], previous: list[_Claim]) -> list[_Claim]:
     """Sentences that lean on the one before: "None on the right.", "The left is not."."""
     kinds = [item.kind for item in items if item.kind not in ("the", "in", "comma")]
     if "none" in kinds and groups:
-        named = [claim for claim in previous.claims if claim.kind == "find"]
+        named = [claim for claim in previous if claim.kind == "find"]
         return [
             _Claim(claim.finding, "absent", regions_of(groups[0], claim.finding), "find")
             for claim in named
             if regions_of(groups[0], claim.finding)
         ]
     if kinds in (["side", "verb", "absent"], ["place", "verb", "absent"], ["side", "place", "verb", "absent"]):
-        normal = [claim for claim in previous.claims if claim.kind == "normal" and claim.finding == "lung opacity"]
+        normal = [claim for claim in previous if claim.kind == "normal" and claim.finding == "lung opacity"]
         regions = regions_of(groups[0], "lung opacity") if groups else ()
         if normal and regions:
             return [_Claim("lung opacity", "present", regions, "find")]
@@ -119,7 +114,11 @@ def _merged(claims: list[_Claim]) -> list[_Claim]:
         same = [other for other in claims if other is not claim and other.finding == claim.finding]
         weaker = any(
             (other.polarity == claim.polarity and other.regions and not claim.regions)
-            or (other.polarity == "present" and claim.polarity == "uncertain" and set(claim.regions) <= set(other.regions))
+            or (
+                other.polarity == "present"
+                and claim.polarity == "uncertain"
+                and set(claim.regions) <= set(other.regions)
+            )
             for other in same
         )
         if not weaker and claim not in kept:
@@ -127,19 +126,29 @@ def _merged(claims: list[_Claim]) -> list[_Claim]:
     return kept
 
 
-def read_sentence(text: str, start: int, end: int, previous: _Previous) -> list[_Claim]:
-    """Claims of the sentence `text[start:end]`; `previous` is what it may refer to, and is brought up to date."""
-    items = find_items(tokenize(text, start, end))
+# Reports repeat themselves; a few thousand sentences make up most of a corpus.
+_CACHED_SENTENCES, _CACHED_LENGTH = 16384, 400
+
+
+def _own_claims(text: str) -> tuple[tuple[_Claim, ...] | None, list[Item], list[PlaceGroup]]:
+    """Claims that a sentence makes by itself, None where it mentions no finding; its items and places."""
+    items = find_items(tokenize(text))
     mentions, groups = find_mentions(items)
-    if mentions:
-        set_polarity(items, mentions)
-        link_places(items, mentions, groups)
-        link_modifiers(items, mentions)
-        claims = _merged([claim for mention in mentions for claim in _claims_of(items, mention)])
-    else:
-        claims = _elliptic(items, groups, previous)
-    previous.claims = claims
-    return claims
+    if not mentions:
+        return None, items, groups
+    set_polarity(items, mentions)
+    link_places(items, mentions, groups)
+    link_modifiers(items, mentions)
+    return tuple(_merged([claim for mention in mentions for claim in _claims_of(items, mention)])), [], []
+
+
+_own_claims_cached = lru_cache(maxsize=_CACHED_SENTENCES)(_own_claims)
+
+
+def read_sentence(text: str, previous: list[_Claim]) -> list[_Claim]:
+    """Claims of a sentence; `previous` are those of the sentence before, which it may refer to."""
+    claims, items, groups = (_own_claims_cached if len(text) <= _CACHED_LENGTH else _own_claims)(text)
+    return _elliptic(items, groups, previous) if claims is None else list(claims)
 
 
 def _overruled(claim: _Claim, region: str, others: Iterable[_Claim]) -> bool:
@@ -188,9 +197,9 @@ def read_report(text: str) -> Report:
     for section in sections:
         if section.name not in READ_SECTIONS:
             continue
-        previous = _Previous()
+        found: list[_Claim] = []
         for start, end in split_sentences(text, section.start, section.end):
-            found = read_sentence(text, start, end, previous)
+            found = read_sentence(text[start:end], found)
             claims += found
             places += [(section.name, start, end)] * len(found)
     statements = [

@@ -28,9 +28,9 @@ _HEADERS = {
 }  # fmt: skip
 _NAME_OF = {title: name for name, titles in _HEADERS.items() for title in titles}
 # Only with a colon: these also begin ordinary sentences.
-_NEEDS_COLON = {"chest", "report", "reason", "study", "summary", "finding", "compare", "assessment", "attending", "views",
-                "interpretation", "history", "frontal and lateral chest", "pa and lateral chest", "ap chest", "opinion",
-                "diagnosis", "procedure", "exam"}  # fmt: skip
+_NEEDS_COLON = {"chest", "report", "reason", "study", "summary", "finding", "compare", "assessment", "attending",
+                "views", "interpretation", "history", "frontal and lateral chest", "pa and lateral chest", "ap chest",
+                "opinion", "diagnosis", "procedure", "exam"}  # fmt: skip
 
 
 def _title_pattern(titles: list[str]) -> str:
@@ -71,7 +71,9 @@ def _headed(text: str) -> Iterator[Section]:
     headers = []
     for match in _HEADER.finditer(text):
         kind = match.lastgroup or ""
-        headers.append((_NAME_OF[" ".join(match[kind].lower().split())], match.start(kind), match.end(kind), match.end()))
+        headers.append(
+            (_NAME_OF[" ".join(match[kind].lower().split())], match.start(kind), match.end(kind), match.end())
+        )
     if not headers or text[: headers[0][1]].strip(" \t\r\n*#-\ufeff"):
         yield _section(text, "", "", 0, headers[0][1] if headers else len(text))
     for number, (name, first, last, begin) in enumerate(headers):

@@ -4,9 +4,10 @@ import re
 
 
 # Text in which no full stop ends anything: de-identification marks, abbreviations, initials, times.
-_MARK = r"\[\*\*.*?\*\*\]"
+_MARK = r"\[\*\*[^\[\]]{0,200}\*\*\]"
 _ABBREVIATION = (
-    r"(?:(?:Dr|Drs|Mr|Mrs|Ms|Prof|St|vs|approx|resp|incl|ca|cf|Fig|al)\.|[eE]\.\s?g\.|[iI]\.\s?e\.|[ap]\.\s?m\.(?=\s+[a-z,;(])|[A-Z]\.(?=\s+[A-Z_][a-z_]))"
+    r"(?:(?:Dr|Drs|Mr|Mrs|Ms|Prof|St|vs|approx|resp|incl|ca|cf|Fig|al)\.|[eE]\.\s?g\.|[iI]\.\s?e\."
+    r"|[ap]\.\s?m\.(?=\s+[a-z,;(])|[A-Z]\.(?=\s+[A-Z_][a-z_]))"
 )
 _BOUNDARY = re.compile(
     rf"(?P<keep>{_MARK}|(?<![A-Za-z]){_ABBREVIATION}|\d\.\d)"
@@ -16,14 +17,18 @@ _BOUNDARY = re.compile(
     re.DOTALL,
 )
 _BULLET = re.compile(r"\s*(?:\(?\d{1,2}[.)](?=\s|[A-Za-z])|[-*•·]+(?=\s))\s*")
-_LIST_NUMBER = re.compile(r"(?:^|\s)\(?\d{1,2}[.)]?$")
-_OPEN_END = re.compile(r"(?:[,\-/(]|\b(?:no|not|without|of|the|a|an|and|or|in|at|to|with|is|are|for|from|on|by|right|left|small|mild|new))$", re.I)
+_OPEN_END = re.compile(
+    r"(?:[,\-/(]|\b(?:no|not|without|of|the|a|an|and|or|in|at|to|with|is|are|for|from|on|by|right|left|small|mild|new))$",
+    re.I,
+)
 _SHORT_LINE = 50
+# A longer sentence is a table or no text at all, and is read in pieces.
+_LONGEST = 2000
 
 
 def _ends_line(text: str, start: int, line_end: int, next_start: int) -> bool:
     """Whether a line break ends a sentence without a full stop: a list item follows, or short lines are in use."""
-    line = text[start:line_end].rsplit("\n", 1)[-1].strip()
+    line = text[max(start, text.rfind("\n", start, line_end) + 1) : line_end].strip()
     following = text[next_start : next_start + 40].lstrip(" \t")
     if _BULLET.match(following):
         return True
@@ -51,9 +56,9 @@ def split_sentences(text: str, start: int = 0, end: int | None = None) -> list[t
         if kind == "line" and not _ends_line(text, begin, match.start(), match.end()):
             continue
         stop = match.end() if kind == "stop" else match.start()
-        if kind == "stop" and _LIST_NUMBER.search(text[max(begin, match.start() - 4) : match.start()]):
-            if not text[begin : match.start()].strip(" \t\r\n(0123456789"):
-                continue
+        if kind == "stop" and not text[begin : match.start()].strip(" \t\r\n(0123456789"):
+            # The full stop of a list number.
+            continue
         _append(spans, text, begin, stop)
         begin = match.end()
     _append(spans, text, begin, end)
@@ -68,5 +73,12 @@ def _append(spans: list[tuple[int, int]], text: str, start: int, end: int) -> No
         start += 1
     while end > start and text[end - 1].isspace():
         end -= 1
+    while end - start > _LONGEST:
+        cut = text.rfind(" ", start + 1, start + _LONGEST)
+        cut = cut if cut > start else start + _LONGEST
+        spans.append((start, cut))
+        start = cut
+        while start < end and text[start].isspace():
+            start += 1
     if any(character.isalnum() for character in text[start:end]):
         spans.append((start, end))

@@ -1,0 +1,106 @@
+"""Report files: plain text and OpenI's XML."""
+
+import codecs
+from pathlib import Path
+from xml.parsers import expat
+
+
+MAX_BYTES = 4 * 2**20
+_BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+
+class ReportFileError(ValueError):
+    """A file that holds no report that we can read; the message is one line without the file's name."""
+
+
+def read_report_file(path: str | Path) -> str:
+    """Text of a report file, see `decode_report`.
+
+    Raises:
+        ReportFileError: the file is missing, too large, not text, or XML of another kind.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ReportFileError(error.strerror or str(error)) from None
+    return decode_report(data)
+
+
+def decode_report(data: bytes) -> str:
+    """Text of a report from the bytes of a file: UTF-8 or UTF-16 text, or OpenI's XML.
+
+    Raises:
+        ReportFileError: more than `MAX_BYTES`, nothing in it, not text, or XML of another kind.
+    """
+    if len(data) > MAX_BYTES:
+        raise ReportFileError(f"larger than {MAX_BYTES >> 20} MB; expected one report per file")
+    if data.lstrip(codecs.BOM_UTF8 + b" \t\r\n").startswith((b"<?xml", b"<eCitation", b"<!DOCTYPE")):
+        return openi_text(data)
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ReportFileError(f"not UTF-8 text (byte {error.start}); save the report as UTF-8") from None
+    if "\0" in text:
+        raise ReportFileError("a binary file; expected text or OpenI's XML")
+    if not text.strip():
+        raise ReportFileError("no text in it")
+    return text
+
+
+class _OpenIParser:
+    """Collects the parts of the abstract; refuses what a report has no use for and an attacker has."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[str, str]] = []
+        self._label: str | None = None
+        self._text: list[str] = []
+        self._parser = expat.ParserCreate()
+        self._parser.StartElementHandler = self._start
+        self._parser.EndElementHandler = self._end
+        self._parser.CharacterDataHandler = self._characters
+        self._parser.StartDoctypeDeclHandler = self._refuse
+        self._parser.EntityDeclHandler = self._refuse
+        self._parser.ExternalEntityRefHandler = self._refuse
+
+    def parse(self, data: bytes) -> None:
+        self._parser.Parse(data, True)
+
+    def _refuse(self, *_: object) -> int:
+        raise ReportFileError("XML with a document type or entities, which is not read; expected a plain OpenI file")
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        if name == "AbstractText":
+            self._label, self._text = attributes.get("Label", ""), []
+
+    def _end(self, name: str) -> None:
+        if name == "AbstractText" and self._label is not None:
+            self.parts.append((self._label.strip(), "".join(self._text).strip()))
+            self._label = None
+
+    def _characters(self, text: str) -> None:
+        if self._label is not None:
+            self._text.append(text)
+
+
+def openi_text(data: bytes) -> str:
+    """The abstract of an OpenI report (`eCitation`), one `LABEL: text` per part in the order of the file.
+
+    Parts may be empty. Document types and entities are refused, so that nothing outside the file is ever read and
+    nothing expands.
+
+    Raises:
+        ReportFileError: broken XML, or no `AbstractText` in it.
+    """
+    parser = _OpenIParser()
+    try:
+        parser.parse(data)
+    except expat.ExpatError as error:
+        reason = expat.errors.messages[error.code]
+        raise ReportFileError(f"broken XML: {reason}, line {error.lineno}, column {error.offset}") from None
+    except (LookupError, ValueError) as error:
+        raise error if isinstance(error, ReportFileError) else ReportFileError(f"broken XML: {error}") from None
+    if not parser.parts:
+        raise ReportFileError("XML without an AbstractText; expected an OpenI report")
+    return "\n".join(f"{label}: {text}" if label else text for label, text in parser.parts)
