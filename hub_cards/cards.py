@@ -101,7 +101,7 @@ def _eval_result(score: Mapping[str, Any], title: str, hub_task: str, recipe: Ma
         dataset_split=recipe["data"]["test"],
         metric_type=score["metric"],
         metric_name=title,
-        metric_value=round(score["value"], 4),
+        metric_value=round(score["value"], 4) + 0.0,  # no -0.0
         metric_args=None
         if score["low"] is None
         else {"interval_low": round(score["low"], 4), "interval_high": round(score["high"], 4)},

@@ -28,6 +28,7 @@ def test_the_demo_writes_model_numbers_report_and_overlays(demo_folder):
     stated = results["thresholds"]["pneumothorax"]
     assert stated["source"] == "validation"
     assert processor.finding_thresholds["pneumothorax"] == stated["value"]
+    assert "| validation | 24 films of 24 patients |" in (demo_folder / "model" / "README.md").read_text()
 
 
 def test_a_second_demo_trains_nothing_again(demo_folder, tiny_recipe):
