@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anatomy_vlm.synthesis.projection import Geometry, voxel_to_world
@@ -43,6 +43,7 @@ def test_magnification_is_that_of_the_distances():
     assert x - 200 == pytest.approx(50 * 1800 / 1600)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.floats(-40, 40), st.floats(-40, 40), st.floats(-40, 40), st.integers(0, 39), st.integers(0, 29))
 def test_pixels_and_projected_points_agree(rotation, tilt, roll, row, column):
     geometry = Geometry.pa(

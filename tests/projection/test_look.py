@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
@@ -191,6 +191,7 @@ def test_burnt_in_text_is_where_it_should_be():
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**31))
 def test_drawn_looks_are_logged_and_can_be_replayed(beam, domain, seed):
     film, look = RandomFilmLook(domain)(beam, np.random.default_rng(seed))

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anatomy_vlm.synthesis.projection import Geometry, largest_rectangle, valid_rays
@@ -46,6 +46,7 @@ def test_an_empty_body_has_no_valid_ray():
     assert not valid_rays(np.zeros((4, 4, 4), bool), SPACING, Geometry.pa(detector_shape=(8, 8))).any()
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**20 - 1))
 def test_the_largest_rectangle_is_the_largest(bits):
     mask = np.array([(bits >> i) & 1 for i in range(20)], bool).reshape(4, 5)
