@@ -96,6 +96,7 @@ def export(
     folder: str | Path,
     processor: AnatomyVLMProcessor | None = None,
     card: str | None = None,
+    half: bool = False,
 ) -> Path:
     """
     Write a self-contained folder: it loads with this package, and without it by `trust_remote_code=True`.
@@ -105,6 +106,7 @@ def export(
         folder: Where to write; an export that was there before stays until the new one is complete.
         processor: The processor, with a model that is not a checkpoint.
         card: Text of the model card `README.md`.
+        half: Store the weights in float16, half the size; they are loaded as float32 all the same.
 
     Raises:
         ExportError: if the checkpoint cannot be loaded, or `folder` holds something else.

@@ -28,6 +28,8 @@ class TextEncoder:
         scratch: Fields of a `BertConfig` to initialise at random, with a tokenizer of the words of the phrases.
         revision: Revision of `name` on the Hub.
         pooling: How token states become a sentence: "cls", "mean" or "pooler".
+        layers: Keep only so many of the first layers.
+        vocabulary_size: Keep only so many tokens: those of the run's phrases and the most frequent ones.
     """
 
     name: str | None = None
@@ -35,6 +37,8 @@ class TextEncoder:
     scratch: dict[str, Any] | None = None
     revision: str | None = None
     pooling: str = "cls"
+    layers: int | None = None
+    vocabulary_size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from anatomy_vlm.training.recipe import RecipeError, TextEncoder
+from anatomy_vlm.training.text_shrinking import keep_first_layers, shrink_vocabulary
 
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
@@ -67,7 +68,7 @@ def load_text_encoder(
 
     Args:
         spec: The recipe's `model.text`.
-        texts: Words for the tokenizer of a `scratch` encoder.
+        texts: Words for the tokenizer of a `scratch` encoder, and those to keep in a cut vocabulary.
         seed: Seed of the weights of a `scratch` encoder.
 
     Raises:
@@ -92,4 +93,11 @@ def load_text_encoder(
     model = getattr(model, "text_model", model)
     if not hasattr(model.config, "hidden_size"):
         raise RecipeError(f"{source!r} is no text encoder: its configuration has no hidden_size")
+    try:
+        if spec.layers is not None:
+            keep_first_layers(model, spec.layers)
+        if spec.vocabulary_size is not None:
+            tokenizer = shrink_vocabulary(model, tokenizer, texts, spec.vocabulary_size)
+    except ValueError as error:
+        raise RecipeError(f"the text encoder {source!r}: {error}") from error
     return model.eval(), tokenizer

@@ -59,6 +59,6 @@ def check_patients(pairs: Iterable[tuple[str, str]], where: str) -> None:
         patient, splits = next(iter(leaks.items()))
         raise DatasetError(
             f"{where}: patient '{patient}' is in the splits '{splits[0]}' and '{splits[1]}' ({len(leaks)} patients "
-            "are in several); give shares as splits, such as {train: 0.7, validation: 0.1, test: 0.2}, to draw them by "
-            "patient"
+            "are in several); give shares as splits, such as {train: 0.7, validation: 0.1, test: 0.2}, to draw them "
+            "by patient"
         )

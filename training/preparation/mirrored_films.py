@@ -1,4 +1,4 @@
-"""Frontal films that look mirrored, against the asymmetry that all films share: heart and arch on the patient's left."""
+"""Frontal films that look mirrored, against the asymmetry that all films share: heart on the patient's left."""
 
 import numpy as np
 from numpy.typing import NDArray

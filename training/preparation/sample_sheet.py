@@ -1,0 +1,172 @@
+"""A sheet of examples for a person: films with boxes, phrases and labels."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from anatomy_vlm.processing.pictures import draw_overlay
+from anatomy_vlm.processing.vocabulary import FINDING_NAMES, REGION_NAMES
+from anatomy_vlm.training.loaders import SOURCES, load_data, open_source
+from anatomy_vlm.training.loaders.dataset_cards import announce, dataset_cards
+from anatomy_vlm.training.loaders.errors import DatasetError
+
+
+_READ_SIDE = 1024
+_PICTURE_HEIGHT = 560
+_COLUMNS = 2
+_TINT = (217, 72, 15)
+
+
+@dataclass(frozen=True)
+class DrawnExamples:
+    """
+    Args:
+        dataset: Name of the loader.
+        split: Of the examples.
+        total: Examples in the split.
+        examples: Those drawn.
+        splits: Examples in each split.
+        problems: What could not be read, in words.
+        notes: Counts of what was wrong with the tables.
+    """
+
+    dataset: str
+    split: str
+    total: int
+    examples: Sequence[Mapping[str, Any]]
+    splits: Mapping[str, int]
+    problems: Sequence[str] = ()
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+
+def draw_examples(
+    dataset: str, arguments: dict[str, Any], *, split: str = "train", number: int = 12, seed: int = 0
+) -> DrawnExamples:
+    """
+    Draw examples of a split; of a dataset on disk only these are read.
+
+    Args:
+        dataset: Name of a loader.
+        arguments: Of the loader.
+        split: Which split.
+        number: At most how many.
+        seed: Of the draw.
+
+    Raises:
+        DatasetError: the data cannot be read or has no such split.
+    """
+    rng = np.random.default_rng(seed)
+    if dataset not in SOURCES:
+        loaded = load_data(dataset, arguments)
+        counts = {name: len(rows) for name, rows in loaded.items()}
+        chosen = _choice(rng, _total(counts, split, dataset), number)
+        return DrawnExamples(dataset, split, counts[split], [loaded[split][i] for i in chosen], counts)
+    source = open_source(dataset, arguments)
+    announce(source.name)
+    entries = source.split_entries()
+    counts = {name: len(rows) for name, rows in entries.items()}
+    examples, problems = [], []
+    for index in _choice(rng, _total(counts, split, dataset), number):
+        try:
+            examples.append(source.sample(entries[split][index], _READ_SIDE).example)
+        except ValueError as error:
+            problems.append(str(error))
+    notes = dict(source.notes)
+    if source.missing:
+        notes["image missing"] = len(source.missing)
+    return DrawnExamples(dataset, split, counts[split], examples, counts, problems, notes)
+
+
+def _total(counts: Mapping[str, int], split: str, dataset: str) -> int:
+    if split not in counts:
+        raise DatasetError(f"{dataset}: there is no split '{split}', only {', '.join(counts)}")
+    return counts[split]
+
+
+def _choice(rng: np.random.Generator, total: int, number: int) -> list[int]:
+    return sorted(rng.choice(total, min(number, total), replace=False).tolist())
+
+
+def example_picture(example: Mapping[str, Any], height: int = _PICTURE_HEIGHT) -> Image.Image:
+    """The film with all its boxes and the patient's sides; beside it the film with its mask, if there is one."""
+    image = example["image"].convert("L")
+    extent = (image.width, image.height) * 2
+    regions = [
+        {"name": name, "box": [float(edge) * side for edge, side in zip(box, extent)]}
+        for name, box, there in zip(REGION_NAMES, example["boxes"], example["box_mask"])
+        if there
+    ]
+    picture = draw_overlay(
+        image, regions, show="all", title=str(example["image_id"])[-40:], view=example["view"], height=height
+    )
+    if example.get("mask") is None:
+        return picture
+    inside = np.asarray(example["mask"]) > 0
+    tinted = np.repeat(np.asarray(image)[:, :, None], 3, axis=2)
+    tinted[inside] = (0.6 * tinted[inside] + 0.4 * np.array(_TINT)).astype(np.uint8)
+    film = Image.fromarray(tinted).resize((round(image.width * height / image.height), height))
+    joined = Image.new("RGB", (picture.width + film.width, height))
+    joined.paste(picture, (0, 0))
+    joined.paste(film, (picture.width, 0))
+    return joined
+
+
+def sheet_picture(drawn: DrawnExamples) -> Image.Image:
+    """The films of the sheet as one picture. Raises `DatasetError` if there is none."""
+    if not drawn.examples:
+        raise DatasetError(f"{drawn.dataset}: no film of '{drawn.split}' could be read")
+    pictures = [example_picture(example) for example in drawn.examples]
+    width, height = max(picture.width for picture in pictures), _PICTURE_HEIGHT
+    rows = -(-len(pictures) // _COLUMNS)
+    sheet = Image.new("RGB", (min(_COLUMNS, len(pictures)) * width, rows * height))
+    for number, picture in enumerate(pictures):
+        sheet.paste(picture, (number % _COLUMNS * width, number // _COLUMNS * height))
+    return sheet
+
+
+def render_sheet(drawn: DrawnExamples) -> str:
+    """The sheet as one self-contained HTML document; all texts are escaped."""
+    from jinja2 import Environment, StrictUndefined
+
+    template = files("anatomy_vlm.training.preparation").joinpath("sample_sheet.html").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template).render(
+        dataset=drawn.dataset,
+        card=dataset_cards().get(drawn.dataset),
+        split=drawn.split,
+        total=drawn.total,
+        splits=drawn.splits,
+        notes=drawn.notes,
+        problems=drawn.problems,
+        films=[_film(example) for example in drawn.examples],
+    )
+
+
+def _film(example: Mapping[str, Any]) -> dict[str, Any]:
+    labels = np.asarray(example["labels"], dtype=np.float32)
+    return {
+        "picture": _data_url(example_picture(example)),
+        "image_id": example["image_id"],
+        "facts": [
+            (name, example[key])
+            for name, key in (("patient", "patient_id"), ("study", "study_id"), ("view", "view"))
+            if example[key]
+        ],
+        "boxes": int(np.asarray(example["box_mask"]).sum()),
+        "present": [name for name, value in zip(FINDING_NAMES, labels) if value == 1],
+        "absent": [name for name, value in zip(FINDING_NAMES, labels) if value == 0],
+        "findings": example["region_findings"],
+        "report": example["report"],
+    }
+
+
+def _data_url(image: Image.Image) -> str:
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
