@@ -53,7 +53,17 @@ def test_every_module_can_be_imported():
 def test_help_and_version(capsys):
     assert main(["--help"]) == 0
     overview = capsys.readouterr().out
-    for command in ("demo", "predict", "synthesize", "train", "evaluate", "export"):
+    for command in (
+        "demo",
+        "predict",
+        "read-report",
+        "prepare",
+        "inspect",
+        "synthesize",
+        "train",
+        "evaluate",
+        "export",
+    ):
         assert re.search(rf"^ +{command}\b", overview, flags=re.MULTILINE)
         assert main([command, "--help"]) == 0
         assert "usage: anatomy-vlm" in capsys.readouterr().out

@@ -21,7 +21,7 @@ from anatomy_vlm.processing.prompts import finding_prompts
 from anatomy_vlm.processing.vocabulary import FINDING_NAMES, REGION_NAMES
 from anatomy_vlm.training import run
 from anatomy_vlm.training.export_hub import export
-from anatomy_vlm.training.loaders import load_data
+from anatomy_vlm.training.loaders import SOURCES, load_data
 from anatomy_vlm.training.recipe import load_recipe, parse_recipe
 from anatomy_vlm.training.text_encoder import word_tokenizer
 
@@ -107,7 +107,13 @@ def test_commands_are_understood(command, pyproject, monkeypatch):
 
 def test_the_table_of_commands_is_that_of_the_command_line():
     (commands,) = [action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)]
-    assert re.findall(r"^\| `anatomy-vlm (\w+)", README, flags=re.MULTILINE) == list(commands.choices)
+    assert re.findall(r"^\| `anatomy-vlm ([\w-]+)", README, flags=re.MULTILINE) == list(commands.choices)
+
+
+def test_the_datasets_of_the_readme_are_those_that_can_be_read():
+    (section,) = re.findall(r"^## Public datasets\n(.*?)^## ", README, flags=re.MULTILINE | re.DOTALL)
+    named = set(re.findall(r"`([a-z]+(?:_[a-z0-9]+)*)`", section.partition("```")[0]))
+    assert named - {"prepare"} == set(SOURCES) - {"folder"}
 
 
 def test_the_metadata_of_the_readme_loads_as_a_dataset(tmp_path):
