@@ -139,6 +139,7 @@ class Lexicon:
 _CUES = {
     "uncertain": "hedge",
     "uncertain_behind": "hedge_behind",
+    "versus": "versus",
     "explains": "explains",
     "near": "near",
     "given": "given",

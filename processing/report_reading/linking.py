@@ -9,7 +9,7 @@ from .polarity import coordinated
 
 _WITHIN_PHRASE = frozenset({"severity", "temporal", "comparison", "ignore"})
 # An explanation or a neighbour is where the thing is that it explains or lies beside.
-_CARRIES = frozenset({"hedge", "hedge_behind", "explains", "near"})
+_CARRIES = frozenset({"hedge", "hedge_behind", "versus", "explains", "near"})
 
 
 def link_places(items: list[Item], mentions: list[Mention], groups: list[PlaceGroup]) -> None:
@@ -18,6 +18,10 @@ def link_places(items: list[Item], mentions: list[Mention], groups: list[PlaceGr
     topics: list[PlaceGroup] = []
     for group in groups:
         if group.used:
+            # "The lungs are hyperinflated but clear."
+            for mention in named:
+                if group.last < mention.index < group.used_at and not group.inner:
+                    mention.groups.append(group)
             continue
         target = _modified(items, named, group)
         if target is not None:
@@ -155,6 +159,8 @@ def link_modifiers(items: list[Item], mentions: list[Mention]) -> None:
 def _described(items: list[Item], mentions: list[Mention], index: int) -> list[Mention]:
     """The mentions that a modifier is about: the noun that follows, else the list that it stands behind."""
     kind = items[index].kind
+    if kind == "comparison" and _is_predicate(items, mentions, index):
+        return _behind(items, mentions, index)
     stops = {"verb", "comma", "break", "with", "there", "explains", "colon", "hedge"} | (
         {"and", "or"} if kind == "severity" else set()
     )
@@ -167,9 +173,20 @@ def _described(items: list[Item], mentions: list[Mention], index: int) -> list[M
     return _behind(items, mentions, index)
 
 
+def _is_predicate(items: list[Item], mentions: list[Mention], index: int) -> bool:
+    """Whether a comparison says something of the finding before it: "the effusion has decreased"."""
+    last = max((mention.index for mention in mentions if mention.index < index), default=-1)
+    if last < 0:
+        return False
+    between = [item.kind for item in items[last + 1 : index]]
+    return between[-1:] == ["verb"] or not set(between) - {"place", "side", "part", "in", "the", "ignore"}
+
+
 def _behind(items: list[Item], mentions: list[Mention], index: int) -> list[Mention]:
     before = [mention for mention in mentions if mention.index < index]
-    if not before or any(item.kind in ("break", "there") for item in items[before[-1].index : index]):
+    # "Enlarged but stable": the break right in front of it joins two things said of one finding.
+    upto = index - 1 if items[index - 1].kind == "break" else index
+    if not before or any(item.kind in ("break", "there") for item in items[before[-1].index : upto]):
         return []
     reached = [before[-1]]
     if items[index].kind == "severity" and not any(

@@ -102,7 +102,7 @@ def _framed(items: list[Item], index: int) -> list[Mention]:
             None,
         )  # fmt: skip
         return []
-    group.used = True
+    group.used, group.used_at = True, index
     found: dict[str, PlaceGroup] = {}
     for atom in group.atoms:
         names = table["findings"].get(atom.base or "lung", ())
@@ -136,8 +136,10 @@ def _subject(items: list[Item], index: int, findings: dict[str, Any]) -> PlaceGr
             break
         if group is not None and not group.only_side:
             break
+    # "Hyperinflated but clear": one subject, two things said of it.
+    stops = {"there"} if before > 0 and items[before].kind in ("break", "and") else _STOPS
     for k in range(before, -1, -1):
-        if items[k].kind in _STOPS:
+        if items[k].kind in stops:
             return None
         if _fits(items[k].group, findings):
             return items[k].group

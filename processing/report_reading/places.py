@@ -52,6 +52,7 @@ class PlaceGroup:
         first: index of the first of its items.
         last: index of the last one.
         used: whether a word such as "normal" or "enlarged" is about it.
+        used_at: index of the last such word.
         inner: whether it is nothing but a part of a finding's name, as in "mediastinal air".
     """
 
@@ -60,6 +61,7 @@ class PlaceGroup:
     last: int = 0
     used: bool = False
     inner: bool = False
+    used_at: int = -1
 
     @property
     def only_side(self) -> str:

@@ -51,7 +51,7 @@ def _states(items: list[Item], mentions: list[Mention]) -> dict[int, tuple[str, 
         elif kind == "absent":
             state = "resolved" if item.value == "resolved" else "absent"
             cue, consumed = index, False
-        elif kind == "hedge":
+        elif kind in ("hedge", "versus"):
             if not (state == "absent" and not consumed):
                 state, cue, consumed = "uncertain", index, False
         elif kind in ("break", "there", "except") or (consumed and _ends(items, index, kind, state)):
@@ -89,7 +89,7 @@ def coordinated(items: list[Item], first: Mention, second: Mention) -> str:
             joint = item.kind
         elif item.kind == "comma":
             joint = joint or "comma"
-        elif item.kind == "hedge" and item.start + 1 == item.end and joint == "":
+        elif item.kind == "versus":
             joint = "versus"
         elif item.kind not in _LISTED:
             return ""
