@@ -7,8 +7,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor
-from transformers.utils import PROCESSOR_NAME
+from transformers.utils import PROCESSOR_NAME, SAFE_WEIGHTS_NAME
 
 from anatomy_vlm.modeling import AnatomyVLMConfig, AnatomyVLMModel, AnatomyVLMVisionConfig, AnatomyVLMVisionModel
 from anatomy_vlm.processing import AnatomyVLMImageProcessorPil, AnatomyVLMProcessor
@@ -91,6 +92,14 @@ def _take_place(new: Path, folder: Path) -> None:
     shutil.rmtree(old)
 
 
+def store_half(path: Path) -> None:
+    """Store the tensors of a safetensors file in float16; `config.dtype` still says how they are loaded."""
+    tensors = {name: t.half() if t.is_floating_point() else t for name, t in load_file(path).items()}
+    scratch = path.with_name(f".{path.name}")
+    save_file(tensors, scratch, metadata={"format": "pt"})
+    os.replace(scratch, path)
+
+
 def export(
     model: AnatomyVLMModel | str | Path,
     folder: str | Path,
@@ -123,6 +132,8 @@ def export(
     scratch.mkdir(parents=True)
     try:
         _write(model, processor, scratch)
+        if half:
+            store_half(scratch / SAFE_WEIGHTS_NAME)
         if card is not None:
             (scratch / "README.md").write_text(card, encoding="utf-8")
         _take_place(scratch, folder)
