@@ -1,7 +1,7 @@
 # `make demo` and `make test` need Python 3.11 and a package index, nothing else.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
-# Installed before the rest. For a build without CUDA: make demo TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+# Installed before the rest: the version that was tested. Another build: make demo TORCH="..."
 TORCH ?= torch==2.13.0
 # Processes of the tests.
 JOBS ?= 2

@@ -83,6 +83,11 @@ def build_model(recipe: Recipe, phrases: RunPhrases) -> tuple[AnatomyVLMModel, P
         raise RecipeError(f"{where}: unknown keys {', '.join(sorted(unknown))}")
     set_seed(recipe.seed)
     model = AnatomyVLMModel(config)
+    attention = recipe.model.attention or ("sdpa" if torch.cuda.is_available() else "eager")
+    try:
+        model.vision_model.set_attn_implementation(attention)
+    except (ValueError, ImportError) as error:
+        raise RecipeError(f"{where}: attention: {' '.join(str(error).split())}") from error
     model.text_model.load_state_dict(encoder.state_dict())
     if recipe.model.pretrained:
         source, _ = load_checkpoint(recipe.model.pretrained)
