@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +35,11 @@ class Entry:
     row: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class RegionFinding:
+class RegionFinding(NamedTuple):
     """
     A statement on a finding, whose place is a region, or a box to derive one from.
+
+    A named tuple, for a scene graph makes dozens of them.
 
     Args:
         finding, polarity, severity, region: As in `anatomy_vlm.processing.statements.Statement`, "" for none.

@@ -1,7 +1,7 @@
 """Chest ImaGenome's scene graphs: boxes of regions, and what the report says of each."""
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from anatomy_vlm.processing.vocabulary import ADDITIONAL_REGIONS, FINDINGS, REGION_NAMES, SEVERITIES, get_region
@@ -16,6 +16,15 @@ _HEDGE = "hedge"
 @cache
 def _finding_severities() -> dict[str, tuple[str, ...]]:
     return {finding.name: finding.severities for finding in FINDINGS}
+
+
+@lru_cache(maxsize=4096)
+def _parsed(label: str) -> tuple[str, bool]:
+    """The finding of "category|yes|label", "" for none of the vocabulary, and whether it is absent."""
+    category, _, rest = label.partition("|")
+    context, _, finding = rest.partition("|")
+    known = category in _CATEGORIES and finding in _finding_severities()
+    return (finding if known else ""), context == "no"
 
 
 @cache
@@ -102,11 +111,10 @@ def graph_findings(graph: Mapping[str, Any], additional: bool, notes: list[str])
             severities = [grade for grade in SEVERITIES if grade in said]
             phrase = phrases[number].strip() if number < len(phrases) else ""
             for label in labels:
-                category, _, rest = label.partition("|")
-                context, _, finding = rest.partition("|")
-                if category not in _CATEGORIES or finding not in grades:
+                finding, absent = _parsed(label)
+                if not finding:
                     continue
-                polarity = "absent" if context == "no" else "uncertain" if _HEDGE in said else "present"
+                polarity = "absent" if absent else "uncertain" if _HEDGE in said else "present"
                 region = place(name, polarity, additional)
                 if region is None:
                     notes.append("statement left out: not on a region of the table")
