@@ -13,6 +13,7 @@ from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
 
 from .configuration_anatomy_vlm import AnatomyVLMConfig
+from .heads_anatomy_vlm import AnatomyVLMBoxHead, AnatomyVLMRegionEnrichment, detection_logits
 from .losses_anatomy_vlm import assign_boxes, binary_loss, box_losses, gather_across_ranks, region_phrase_loss
 from .vision_anatomy_vlm import AnatomyVLMVisionModel, AnatomyVLMVisionPreTrainedModel
 
@@ -60,107 +61,6 @@ class AnatomyVLMOutput(ModelOutput):
 
     def to_tuple(self) -> tuple[Any, ...]:
         return tuple(v.to_tuple() if isinstance(v, ModelOutput) else v for v in self.values())
-
-
-class AnatomyVLMBoxHead(nn.Module):
-    """
-    From an anatomy token to its normalised (centre x, centre y, width, height), in three parts whose sum goes through
-    a sigmoid: a learnable reference box per query (where the region lies before the image is seen), what the token
-    points at (for each of the four edges an attention over the patches, whose mean position is where the edge lies),
-    and a three-layer perceptron of the token. From scratch, the pointing learns in a hundred steps what a perceptron
-    alone needs many thousands for.
-    """
-
-    def __init__(self, config: AnatomyVLMConfig):
-        super().__init__()
-        hidden_size = config.vision_config.hidden_size
-        self.edge_size = max(hidden_size // 4, 8)
-        self.edge_queries = nn.Linear(hidden_size, 4 * self.edge_size)
-        self.edge_keys = nn.Linear(hidden_size, 4 * self.edge_size)
-        self.fc1 = nn.Linear(hidden_size, hidden_size)
-        self.fc2 = nn.Linear(hidden_size, hidden_size)
-        self.fc3 = nn.Linear(hidden_size, 4)
-        # Logits of the reference boxes; zero is the middle half of the image.
-        self.reference = nn.Parameter(torch.zeros(config.vision_config.num_anatomy_queries, 4))
-
-    def forward(self, tokens: torch.Tensor, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        """
-        Args:
-            tokens (`torch.Tensor` of shape `(batch_size, num_regions, hidden_size)`): The anatomy tokens.
-            patches (`torch.Tensor` of shape `(batch_size, rows * columns, hidden_size)`): The patch tokens.
-            grid (`tuple[int, int]`): Rows and columns of the patches.
-        """
-        hidden_states = nn.functional.relu(self.fc1(tokens))
-        hidden_states = nn.functional.relu(self.fc2(hidden_states))
-        edges = self.point_at_edges(tokens, patches, grid)
-        # The sigmoid's slope is 1/4 in the middle: four times the logit moves a box there as far as its edges moved.
-        centers, sizes = (edges[..., :2] + edges[..., 2:]) / 2 - 0.5, edges[..., 2:] - edges[..., :2]
-        pointed = 4 * torch.cat((centers, sizes), dim=-1)
-        return (self.fc3(hidden_states) + pointed.to(hidden_states.dtype) + self.reference).sigmoid()
-
-    def point_at_edges(self, tokens: torch.Tensor, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        """Where each token sees the left, upper, right and lower edge: `(batch_size, num_regions, 4)` in [0, 1]."""
-        # (batch_size, 4, num_regions or num_patches, edge_size)
-        queries = self.edge_queries(tokens).unflatten(-1, (4, self.edge_size)).transpose(1, 2)
-        keys = self.edge_keys(patches).unflatten(-1, (4, self.edge_size)).transpose(1, 2)
-        scores = torch.matmul(queries, keys.transpose(-1, -2)) * self.edge_size**-0.5
-        weights = nn.functional.softmax(scores, dim=-1, dtype=torch.float32)
-        y, x = patch_centers(grid, tokens.device)
-        along = torch.stack((x, y, x, y))
-        return (weights * along[:, None]).sum(-1).transpose(1, 2)
-
-    @torch.no_grad()
-    def set_reference(self, boxes: torch.Tensor) -> None:
-        """Start from these `(num_anatomy_queries, 4)` cxcywh boxes in [0, 1], such as the mean boxes of the data."""
-        self.reference.copy_(torch.logit(boxes.to(self.reference), eps=1e-3))
-
-
-class AnatomyVLMRegionEnrichment(nn.Module):
-    """Average-pooled patches beside the anatomy token, projected to the space of the phrases (paper section 1.3)."""
-
-    def __init__(self, config: AnatomyVLMConfig):
-        super().__init__()
-        self.pooling = config.region_pooling
-        self.projection = nn.Linear(2 * config.vision_config.hidden_size, config.projection_dim)
-
-    def forward(self, tokens: torch.Tensor, patches: torch.Tensor, boxes: torch.Tensor, grid: tuple[int, int]):
-        """
-        Args:
-            tokens (`torch.Tensor` of shape `(batch_size, num_regions, hidden_size)`): The anatomy tokens.
-            patches (`torch.Tensor` of shape `(batch_size, rows * columns, hidden_size)`): The patch tokens.
-            boxes (`torch.Tensor` of shape `(batch_size, num_regions, 4)`): The regions' boxes, cxcywh in [0, 1].
-            grid (`tuple[int, int]`): Rows and columns of the patches.
-        """
-        if self.pooling == "image":
-            pooled = patches.mean(1, keepdim=True).expand_as(tokens)
-        else:
-            pooled = torch.matmul(patch_weights(boxes.detach(), grid).to(patches.dtype), patches)
-        return self.projection(torch.cat((pooled, tokens), dim=-1))
-
-
-def patch_centers(grid: tuple[int, int], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Vertical and horizontal positions in [0, 1] of the centres of `rows` x `columns` patches, row by row."""
-    rows, columns = grid
-    y = (torch.arange(rows, device=device) + 0.5) / rows
-    x = (torch.arange(columns, device=device) + 0.5) / columns
-    return y.repeat_interleave(columns), x.repeat(rows)
-
-
-def patch_weights(boxes: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """
-    Weights that average the patches whose centres lie in each box: `(batch_size, num_regions, rows * columns)`,
-    rows summing to 1. A box smaller than a patch is grown to one, so that it holds a centre.
-    """
-    rows, columns = grid
-    y, x = patch_centers(grid, boxes.device)
-    centers, sizes = boxes[..., :2].float(), boxes[..., 2:].float()
-    # A little more than half a patch: a centre that lies exactly between two patches must find one of them.
-    half_width = (sizes[..., :1] / 2).clamp(min=0.501 / columns)
-    half_height = (sizes[..., 1:] / 2).clamp(min=0.501 / rows)
-    inside_x = (x - centers[..., :1]).abs() <= half_width
-    inside_y = (y - centers[..., 1:]).abs() <= half_height
-    inside = (inside_x & inside_y).float()
-    return inside / inside.sum(-1, keepdim=True).clamp(min=1)
 
 
 class AnatomyVLMPreTrainedModel(AnatomyVLMVisionPreTrainedModel):
@@ -413,18 +313,6 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
             "fine": config.fine_loss_weight,
         }
         return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
-
-
-def detection_logits(presence_logits: torch.Tensor) -> torch.Tensor:
-    """
-    DETR's form `(batch_size, num_regions, num_regions + 1)` of `(batch_size, num_regions)` presence logits: the
-    softmax of row *i* is the presence of region *i*, and what is left goes to the last class.
-    """
-    num_regions = presence_logits.shape[1]
-    # -1e4 is within float16 and as good as -inf under a softmax.
-    impossible = presence_logits.new_full((num_regions, num_regions), -1e4).fill_diagonal_(0)
-    logits = impossible + torch.diag_embed(presence_logits)
-    return torch.cat((logits, torch.zeros_like(presence_logits)[..., None]), dim=-1)
 
 
 __all__ = ["AnatomyVLMModel", "AnatomyVLMOutput", "AnatomyVLMPreTrainedModel"]

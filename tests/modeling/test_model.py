@@ -6,7 +6,7 @@ from huggingface_hub.errors import StrictDataclassClassValidationError
 from torch import nn
 
 from anatomy_vlm.modeling import CHEST_REGIONS, AnatomyVLMConfig, AnatomyVLMModel, AnatomyVLMVisionConfig
-from anatomy_vlm.modeling.modeling_anatomy_vlm import detection_logits, patch_weights
+from anatomy_vlm.modeling.heads_anatomy_vlm import detection_logits, patch_weights
 from anatomy_vlm.processing.vocabulary import REGION_NAMES
 
 
