@@ -6,8 +6,8 @@ import re
 # Text in which no full stop ends anything: de-identification marks, abbreviations, initials, times.
 _MARK = r"\[\*\*[^\[\]]{0,200}\*\*\]"
 _ABBREVIATION = (
-    r"(?:(?:Dr|Drs|Mr|Mrs|Ms|Prof|St|vs|approx|resp|incl|ca|cf|Fig|al)\.|[eE]\.\s?g\.|[iI]\.\s?e\."
-    r"|[ap]\.\s?m\.(?=\s+[a-z,;(])|[A-Z]\.(?=\s+[A-Z_][a-z_]))"
+    r"(?:(?:[LlRr]t|Dr|Drs|Mr|Mrs|Ms|Prof|St|vs|approx|resp|incl|ca|cf|Fig|al)\.|[eE]\.\s?g\.|[iI]\.\s?e\."
+    r"|[ap]\.\s?m\.(?=\s+[a-z,;(])|[A-Z]\.(?=\s+[A-Z_][a-z_])|[LR]\.(?=\s+[a-z]))"
 )
 _BOUNDARY = re.compile(
     rf"(?P<keep>{_MARK}|(?<![A-Za-z]){_ABBREVIATION}|\d\.\d)"
