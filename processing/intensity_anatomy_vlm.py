@@ -23,9 +23,9 @@ def window_to_uint8(
     """
     Bring pixels of any depth to display levels 0 to 255, keeping their order.
 
-    Unless `always`, 8-bit levels are kept, and so are wider integers and floats that already lie in 0 to 255; floats in 0 to 1 are
-    multiplied by 255; booleans become 0 and 255. Everything else (12 to 16 bit films, Hounsfield-like floats) is
-    windowed: linear between two percentiles, clipped outside, because a film's few brightest pixels are markers.
+    Unless `always`, 8-bit levels are kept, and so are wider integers and floats that already lie in 0 to 255; floats
+    in 0 to 1 are multiplied by 255; booleans become 0 and 255. Everything else (12 to 16 bit films, Hounsfield-like
+    floats) is windowed: linear between two percentiles, clipped outside, because a film's few brightest pixels are markers.
 
     Args:
         pixels (`np.ndarray` of any shape):

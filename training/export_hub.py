@@ -114,13 +114,16 @@ def export(
         model: The model, or a checkpoint to load with its processor.
         folder: Where to write; an export that was there before stays until the new one is complete.
         processor: The processor, with a model that is not a checkpoint.
-        card: Text of the model card `README.md`.
+        card: Text of the model card `README.md`; by default that of the checkpoint, if it has one.
         half: Store the weights in float16, half the size; they are loaded as float32 all the same.
 
     Raises:
         ExportError: if the checkpoint cannot be loaded, or `folder` holds something else.
     """
     if isinstance(model, str | Path):
+        own_card = Path(model) / "README.md"
+        if card is None and own_card.is_file():
+            card = own_card.read_text(encoding="utf-8")
         model, processor = load_checkpoint(model)
     if processor is None:
         raise ExportError("export needs the processor of the model")

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from accelerate import PartialState
 
+from anatomy_vlm.hub_cards import model_card
 from anatomy_vlm.training.export_hub import export
 from anatomy_vlm.training.loaders import load_data
 from anatomy_vlm.training.recipe import Recipe, RecipeError, load_recipe, parse_recipe
@@ -92,7 +93,7 @@ def train(recipe: Recipe, output: Path | str) -> RunResult:
     for number, stage in enumerate(recipe.stages, start=1):
         run_stage(setup, stage, output / f"{number}-{stage.name}")
     if state.is_main_process:
-        export(setup.model, output / "model", setup.processor)
+        export(setup.model, output / "model", setup.processor, card=model_card(recipe.to_dict()))
     state.wait_for_everyone()
     return RunResult(output, output / "model", splits, recipe)
 

@@ -7,10 +7,11 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="folder or Hub id of a model")
     parser.add_argument("folder", type=Path, metavar="DIR", help="where to write")
+    parser.add_argument("--half", action="store_true", help="store the weights in float16, half the size")
 
 
 def run(args: argparse.Namespace) -> int:
     from anatomy_vlm.training.export_hub import export
 
-    print(f"exported to {export(args.model, args.folder)}")
+    print(f"exported to {export(args.model, args.folder, half=args.half)}")
     return 0
