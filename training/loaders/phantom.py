@@ -14,7 +14,7 @@ def load_phantom(
     image_size: int = 224,
     studies_per_patient: int = 1,
     splits: dict[str, float] | None = None,
-    domain: str = "default",
+    domain: str = "mixed",
     num_workers: int = 2,
 ) -> datasets.DatasetDict:
     """
@@ -25,7 +25,7 @@ def load_phantom(
         image_size: Side of the square films in pixels.
         studies_per_patient: Films of each body, with other findings and poses.
         splits: Fraction of the patients in each split; 70, 10 and 20 % by default.
-        domain: Look of the films.
+        domain: Look of the films: a name of `anatomy_vlm.synthesis.phantom.DOMAINS`, or "mixed".
         num_workers: Processes that draw.
     """
     from anatomy_vlm.synthesis import generate_dataset
