@@ -197,7 +197,9 @@ def _joined(sides: list[str]) -> str:
 
 
 def _is_of(items: list[Item], members: list[int], position: int) -> bool:
-    return any(item.kind == "in" for item in items[members[position - 1] + 1 : members[position]])
+    """Whether "of" or the like stands between a place and the one before it, sides left out."""
+    before = next(member for member in reversed(members[:position]) if items[member].kind != "side")
+    return any(item.kind == "in" for item in items[before + 1 : members[position]])
 
 
 @cache

@@ -16,16 +16,26 @@ def named(text):
     [
         (
             "INDICATION: Cough.\nFINDINGS: Clear.\nIMPRESSION: Normal.",
-            [("indication", "INDICATION", "Cough."), ("findings", "FINDINGS", "Clear."), ("impression", "IMPRESSION", "Normal.")],
+            [
+                ("indication", "INDICATION", "Cough."),
+                ("findings", "FINDINGS", "Clear."),
+                ("impression", "IMPRESSION", "Normal."),
+            ],
         ),
         # The dictation slip: what stands there is the header, nothing before it and nothing of the text is lost.
         ("ndication: chest pain", [("indication", "ndication", "chest pain")]),
         ("NDICATION:Indigestion", [("indication", "NDICATION", "Indigestion")]),
         ("Indication: indication unclear", [("indication", "Indication", "indication unclear")]),
-        ("Findings\nHeart normal.\n\nImpression\nNormal.", [("findings", "Findings", "Heart normal."), ("impression", "Impression", "Normal.")]),
+        (
+            "Findings\nHeart normal.\n\nImpression\nNormal.",
+            [("findings", "Findings", "Heart normal."), ("impression", "Impression", "Normal.")],
+        ),
         ("findings : heart normal", [("findings", "findings", "heart normal")]),
         ("FINDINGS The heart is normal.", [("findings", "FINDINGS", "The heart is normal.")]),
-        ("Cough. FINDINGS: Clear. IMPRESSION: Normal.", [("", "", "Cough."), ("findings", "FINDINGS", "Clear."), ("impression", "IMPRESSION", "Normal.")]),
+        (
+            "Cough. FINDINGS: Clear. IMPRESSION: Normal.",
+            [("", "", "Cough."), ("findings", "FINDINGS", "Clear."), ("impression", "IMPRESSION", "Normal.")],
+        ),
         ("FINDINGS AND IMPRESSION: Clear.", [("findings", "FINDINGS AND IMPRESSION", "Clear.")]),
         ("REASON FOR EXAM: fever", [("indication", "REASON FOR EXAM", "fever")]),
         ("FINDINGS:\nIMPRESSION: Normal.", [("findings", "FINDINGS", ""), ("impression", "IMPRESSION", "Normal.")]),
@@ -34,7 +44,7 @@ def named(text):
         ("Indications for a scan are unclear.", [("", "", "Indications for a scan are unclear.")]),
         ("", [("", "", "")]),
     ],
-)  # fmt: skip
+)
 def test_sections(text, expected):
     assert named(text) == expected
 
@@ -45,7 +55,9 @@ def test_text_without_a_header_after_others_is_read_if_there_are_no_findings():
     assert {s.finding for s in read_report(text).statements} == {"lung opacity", "pleural effusion"}
 
 
-@pytest.mark.parametrize("header", ["INDICATION", "HISTORY", "COMPARISON", "TECHNIQUE", "EXAMINATION", "Reason for exam"])
+@pytest.mark.parametrize(
+    "header", ["INDICATION", "HISTORY", "COMPARISON", "TECHNIQUE", "EXAMINATION", "Reason for exam"]
+)
 def test_what_was_asked_for_is_no_finding(header):
     assert read_report(f"{header}: Left pneumothorax.\nFINDINGS: Clear lungs.").statements[0].finding == "lung opacity"
     assert all(s.finding != "pneumothorax" for s in read_report(f"{header}: Left pneumothorax.").statements)
@@ -55,7 +67,10 @@ def test_what_was_asked_for_is_no_finding(header):
     ("text", "expected"),
     [
         ("No effusion. Heart normal.", ["No effusion.", "Heart normal."]),
-        ("Seen by Dr. Jones at 3:15 a.m. and again later. Stable.", ["Seen by Dr. Jones at 3:15 a.m. and again later.", "Stable."]),
+        (
+            "Seen by Dr. Jones at 3:15 a.m. and again later. Stable.",
+            ["Seen by Dr. Jones at 3:15 a.m. and again later.", "Stable."],
+        ),
         ("Scar, e.g. Apical. Edema vs. Atypical pneumonia.", ["Scar, e.g. Apical.", "Edema vs. Atypical pneumonia."]),
         ("A 1.5 cm nodule. A 3 mm one.", ["A 1.5 cm nodule.", "A 3 mm one."]),
         ("1. No edema. 2. Left effusion.", ["No edema.", "Left effusion."]),
@@ -71,15 +86,46 @@ def test_what_was_asked_for_is_no_finding(header):
         ("Is there an effusion? No.", ["Is there an effusion?", "No."]),
         (" \n ", []),
     ],
-)  # fmt: skip
+)
 def test_sentences(text, expected):
     assert [text[start:end] for start, end in split_sentences(text)] == expected
 
 
 _PIECES = st.sampled_from(
-    ["FINDINGS:", "Impression", "ndication:", "IMPRESSION", "\n", "\n\n", "\r\n", " ", ". ", "1. ", "- ", "XXXX", "___", "[**x**]"]
-    + ["left", "right", "effusion", "no", "opacity", "Dr.", "1.5 cm", "İ", "ß", "the heart is", "normal", ",", "or", "?", "\x85"]
-)  # fmt: skip
+    [
+        "FINDINGS:",
+        "Impression",
+        "ndication:",
+        "IMPRESSION",
+        "\n",
+        "\n\n",
+        "\r\n",
+        " ",
+        ". ",
+        "1. ",
+        "- ",
+        "XXXX",
+        "___",
+        "[**x**]",
+    ]
+    + [
+        "left",
+        "right",
+        "effusion",
+        "no",
+        "opacity",
+        "Dr.",
+        "1.5 cm",
+        "İ",
+        "ß",
+        "the heart is",
+        "normal",
+        ",",
+        "or",
+        "?",
+        "\x85",
+    ]
+)
 _TEXTS = st.one_of(st.text(), st.lists(_PIECES).map("".join), st.lists(_PIECES).map(" ".join))
 
 
