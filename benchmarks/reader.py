@@ -30,9 +30,9 @@ from anatomy_vlm.processing.contrastive_sampler import ContrastiveLabelSampler
 from anatomy_vlm.processing.phrase_book import PhraseBook
 from anatomy_vlm.training.loaders import load_data
 from anatomy_vlm.training.loaders.layouts.films import SHARES, film, save_film, write_table
-from anatomy_vlm.training.prepared import prepare_dataset, unpack
 from anatomy_vlm.training.preparation import prepare
 from anatomy_vlm.training.preparation.pixel_bytes import to_pixels
+from anatomy_vlm.training.prepared import prepare_dataset, unpack
 
 
 SIDE = 512

@@ -2,10 +2,10 @@
 
     python benchmarks/scene_graphs.py [--graphs 2000] [--rounds 3] [--json]
 
-The graphs are synthetic, with every key of the real ones. A record is what training needs of a graph: boxes in original
-pixels, statements with region, polarity, severity and phrase, and labels of the image. Beside it: inflating alone, and
-inflating and decoding JSON with the standard library through `zipfile`, as a script would. With `--json`, the last line
-is one JSON object.
+The graphs are synthetic, with every key of the real ones. A record is what training needs of a graph: boxes in
+original pixels, statements with region, polarity, severity and phrase, and labels of the image. Beside it: inflating
+alone, and inflating and decoding JSON with the standard library through `zipfile`, as a script would. With `--json`,
+the last line is one JSON object.
 """
 
 import argparse

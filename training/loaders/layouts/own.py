@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from anatomy_vlm.training.loaders.layouts.films import film, lung_boxes, save_film, split_of, write_table
+from anatomy_vlm.training.loaders.layouts.films import SHARES, film, lung_boxes, save_film, split_of, write_table
 
 
 _SIDE = 128
@@ -113,18 +113,17 @@ def write_ct(root: Path, num_patients: int, seed: int) -> dict[str, Any]:
         hu, labels = np.full(shape, -1000, np.int16), np.zeros(shape, np.uint8)
         body = (x / (0.9 * wide)) ** 2 + (y / 0.8) ** 2 + 0 * z < 1
         hu[body] = 20
-        # RAS: the patient's right has negative x. TotalSegmentator: lobes 10 to 14, vertebra 38 (T6), heart 51.
-        for sign, upper, lower in ((1, 10, 11), (-1, 12, 14)):
+        # NIfTI's world is RAS: the patient's right has positive x. TotalSegmentator: lobes 10 to 14, vertebra 38 (T6), heart 51.
+        for sign, upper, lower in ((-1, 10, 11), (1, 12, 14)):
             lung = ((x - sign * 0.42) / 0.28) ** 2 + (y / 0.55) ** 2 + (z / 0.75) ** 2 < 1
             hu[lung] = -820
             labels[lung & (z > 0)] = upper
             labels[lung & (z <= 0)] = lower
-        heart = ((x - 0.1) / 0.25) ** 2 + ((y - 0.2) / 0.35) ** 2 + ((z + 0.3) / 0.3) ** 2 < 1
+        heart = ((x + 0.1) / 0.25) ** 2 + ((y - 0.2) / 0.35) ** 2 + ((z + 0.3) / 0.3) ** 2 < 1
         spine = (x / 0.1) ** 2 + ((y + 0.6) / 0.12) ** 2 + 0 * z < 1
         for mask, value, level in ((heart, 51, 40), (spine, 38, 400)):
             hu[mask], labels[mask] = level, value
         case = f"train_{number + 1}_a_1"
         nibabel.save(nibabel.Nifti1Image(hu, affine), root / f"{case}.nii.gz")
         nibabel.save(nibabel.Nifti1Image(labels, affine), root / f"{case}_labels.nii.gz")
-    shares = {"train": 0.5, "validation": 0.25, "test": 0.25}
-    return {"root": str(root), "scheme": "totalsegmentator_v2_total", "splits": shares}
+    return {"root": str(root), "scheme": "totalsegmentator_v2_total", "splits": SHARES}
