@@ -60,27 +60,83 @@ class AnatomyVLMBoxHead(nn.Module):
         self.reference.copy_(torch.logit(boxes.to(self.reference), eps=1e-3))
 
 
+class AnatomyVLMGlimpse(nn.Module):
+    """
+    A second look at each region: the input inside its box, grown by a fifth and resampled to one size, and where the
+    box lies, as one vector per region.
+    """
+
+    def __init__(self, config: AnatomyVLMConfig):
+        super().__init__()
+        hidden_size = config.vision_config.hidden_size
+        self.size = config.glimpse_size
+        self.pixel_projection = nn.Linear(self.size**2, hidden_size)
+        self.box_projection = nn.Linear(4, hidden_size)
+        self.region_embeddings = nn.Parameter(torch.zeros(config.vision_config.num_anatomy_queries, hidden_size))
+        self.layernorm_before = nn.LayerNorm(hidden_size, eps=config.vision_config.layer_norm_eps)
+        self.fc1 = nn.Linear(hidden_size, 2 * hidden_size)
+        self.fc2 = nn.Linear(2 * hidden_size, hidden_size)
+        self.layernorm_after = nn.LayerNorm(hidden_size, eps=config.vision_config.layer_norm_eps)
+
+    def forward(self, pixel_values: torch.Tensor, boxes: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch_size, num_channels, height, width)`): The model's input.
+            boxes (`torch.Tensor` of shape `(batch_size, num_regions, 4)`): The regions' boxes, cxcywh in [0, 1].
+            reference (`torch.Tensor` of shape `(num_regions, 4)`): Their usual boxes, likewise.
+        """
+        crops = self.cut_out(pixel_values.float().mean(1, keepdim=True), boxes.float())
+        crops = crops.to(self.pixel_projection.weight.dtype)
+        offsets = (boxes - reference).to(self.box_projection.weight.dtype)
+        hidden_states = self.pixel_projection(crops) + self.box_projection(offsets) + self.region_embeddings
+        residual = self.fc2(nn.functional.gelu(self.fc1(self.layernorm_before(hidden_states))))
+        return self.layernorm_after(hidden_states + residual)
+
+    def cut_out(self, images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        """The boxes of `(batch_size, 1, height, width)` images as `(batch_size, num_regions, size * size)` levels."""
+        batch_size, num_regions = boxes.shape[:2]
+        steps = (torch.arange(self.size, device=boxes.device) + 0.5) / self.size - 0.5
+        # grid_sample has the image from -1 to 1.
+        x = (boxes[..., 0, None] + 1.2 * boxes[..., 2, None] * steps) * 2 - 1
+        y = (boxes[..., 1, None] + 1.2 * boxes[..., 3, None] * steps) * 2 - 1
+        shape = (batch_size, num_regions, self.size, self.size)
+        grid = torch.stack((x[..., None, :].expand(shape), y[..., :, None].expand(shape)), dim=-1)
+        crops = nn.functional.grid_sample(images, grid.flatten(1, 2), align_corners=False)
+        return crops.reshape(batch_size, num_regions, self.size**2)
+
+
 class AnatomyVLMRegionEnrichment(nn.Module):
     """Average-pooled patches beside the anatomy token, projected to the space of the phrases (paper section 1.3)."""
 
     def __init__(self, config: AnatomyVLMConfig):
         super().__init__()
         self.pooling = config.region_pooling
-        self.projection = nn.Linear(2 * config.vision_config.hidden_size, config.projection_dim)
+        parts = 3 if config.glimpse_size else 2
+        self.projection = nn.Linear(parts * config.vision_config.hidden_size, config.projection_dim)
 
-    def forward(self, tokens: torch.Tensor, patches: torch.Tensor, boxes: torch.Tensor, grid: tuple[int, int]):
+    def forward(
+        self,
+        tokens: torch.Tensor,
+        patches: torch.Tensor,
+        boxes: torch.Tensor,
+        grid: tuple[int, int],
+        glimpses: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """
         Args:
             tokens (`torch.Tensor` of shape `(batch_size, num_regions, hidden_size)`): The anatomy tokens.
             patches (`torch.Tensor` of shape `(batch_size, rows * columns, hidden_size)`): The patch tokens.
             boxes (`torch.Tensor` of shape `(batch_size, num_regions, 4)`): The regions' boxes, cxcywh in [0, 1].
             grid (`tuple[int, int]`): Rows and columns of the patches.
+            glimpses (`torch.Tensor` of shape `(batch_size, num_regions, hidden_size)`, *optional*):
+                What `AnatomyVLMGlimpse` saw.
         """
         if self.pooling == "image":
             pooled = patches.mean(1, keepdim=True).expand_as(tokens)
         else:
             pooled = torch.matmul(patch_weights(boxes.detach(), grid).to(patches.dtype), patches)
-        return self.projection(torch.cat((pooled, tokens), dim=-1))
+        parts = (pooled, tokens) if glimpses is None else (pooled, tokens, glimpses.to(tokens.dtype))
+        return self.projection(torch.cat(parts, dim=-1))
 
 
 def patch_centers(grid: tuple[int, int], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -120,4 +176,11 @@ def detection_logits(presence_logits: torch.Tensor) -> torch.Tensor:
     return torch.cat((logits, torch.zeros_like(presence_logits)[..., None]), dim=-1)
 
 
-__all__ = ["AnatomyVLMBoxHead", "AnatomyVLMRegionEnrichment", "detection_logits", "patch_centers", "patch_weights"]
+__all__ = [
+    "AnatomyVLMBoxHead",
+    "AnatomyVLMGlimpse",
+    "AnatomyVLMRegionEnrichment",
+    "detection_logits",
+    "patch_centers",
+    "patch_weights",
+]

@@ -13,7 +13,7 @@ from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
 
 from .configuration_anatomy_vlm import AnatomyVLMConfig
-from .heads_anatomy_vlm import AnatomyVLMBoxHead, AnatomyVLMRegionEnrichment, detection_logits
+from .heads_anatomy_vlm import AnatomyVLMBoxHead, AnatomyVLMGlimpse, AnatomyVLMRegionEnrichment, detection_logits
 from .losses_anatomy_vlm import assign_boxes, binary_loss, box_losses, gather_across_ranks, region_phrase_loss
 from .vision_anatomy_vlm import AnatomyVLMVisionModel, AnatomyVLMVisionPreTrainedModel
 
@@ -77,6 +77,8 @@ class AnatomyVLMPreTrainedModel(AnatomyVLMVisionPreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, AnatomyVLMBoxHead):
             init.zeros_(module.reference)
+        elif isinstance(module, AnatomyVLMGlimpse):
+            init.trunc_normal_(module.region_embeddings, mean=0.0, std=self.config.initializer_range)
         elif isinstance(module, AnatomyVLMModel):
             init.constant_(module.logit_scale, self.config.logit_scale_init_value)
             init.constant_(module.logit_bias, self.config.logit_bias_init_value)
@@ -105,8 +107,9 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
 
         self.box_head = AnatomyVLMBoxHead(config)
         self.presence_head = nn.Linear(vision_size, 1)
+        self.glimpse = AnatomyVLMGlimpse(config) if config.glimpse_size else None
         self.region_enrichment = AnatomyVLMRegionEnrichment(config)
-        self.visual_projection = nn.Linear(vision_size, config.projection_dim)
+        self.visual_projection = nn.Linear(vision_size * (3 if config.glimpse_size else 1), config.projection_dim)
         self.text_projection = nn.Linear(text_size, config.projection_dim, bias=False)
         # One-dimensional: FSDP2 cannot shard scalars.
         self.logit_scale = nn.Parameter(torch.tensor([float(config.logit_scale_init_value)]))
@@ -169,8 +172,33 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
     ) -> tuple | BaseModelOutputWithPooling:
         r"""Encode images; `pooler_output` is the projected [CLS] state `(image_batch_size, projection_dim)`."""
         outputs = self.vision_model(pixel_values, **kwargs)
-        outputs.pooler_output = self.visual_projection(outputs.pooler_output)
+        image_states, _, _ = self._look(pixel_values, outputs)
+        outputs.pooler_output = self.visual_projection(image_states)
         return outputs
+
+    def _look(
+        self, pixel_values: torch.Tensor, outputs: BaseModelOutputWithPooling
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """
+        From the tower's output: the states that stand for the images `(batch_size, features)`, the regions in
+        the space of the phrases `(batch_size, num_regions, projection_dim)`, and their boxes.
+        """
+        vision_config = self.config.vision_config
+        num_regions = vision_config.num_anatomy_queries
+        first_patch = 1 + num_regions + vision_config.num_register_tokens
+        tokens = outputs.last_hidden_state[:, 1 : 1 + num_regions]
+        patches = outputs.last_hidden_state[:, first_patch:]
+        patch_size = vision_config.patch_size
+        grid = (pixel_values.shape[-2] // patch_size, pixel_values.shape[-1] // patch_size)
+
+        pred_boxes = self.box_head(tokens, patches, grid)
+        image_states, glimpses = outputs.pooler_output, None
+        if self.glimpse is not None:
+            # Where to look is for the box losses to learn.
+            glimpses = self.glimpse(pixel_values, pred_boxes.detach(), self.box_head.reference.detach().sigmoid())
+            parts = (glimpses.amax(1), glimpses.mean(1))
+            image_states = torch.cat((image_states, *(part.to(image_states.dtype) for part in parts)), dim=-1)
+        return image_states, self.region_enrichment(tokens, patches, pred_boxes, grid, glimpses), pred_boxes
 
     def _encode_text(self, input_ids, attention_mask, token_type_ids, **kwargs) -> BaseModelOutputWithPooling:
         if token_type_ids is not None:  # not every encoder has them
@@ -210,17 +238,11 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         if pixel_values is None:
             raise ValueError("You have to specify `pixel_values`; for texts alone use `get_text_features`.")
         vision_outputs = self.vision_model(pixel_values, **kwargs)
+        image_states, region_states, pred_boxes = self._look(pixel_values, vision_outputs)
         num_regions = self.config.vision_config.num_anatomy_queries
-        first_patch = 1 + num_regions + self.config.vision_config.num_register_tokens
-        tokens = vision_outputs.last_hidden_state[:, 1 : 1 + num_regions]
-        patches = vision_outputs.last_hidden_state[:, first_patch:]
-        patch_size = self.config.vision_config.patch_size
-        grid = (pixel_values.shape[-2] // patch_size, pixel_values.shape[-1] // patch_size)
-
-        pred_boxes = self.box_head(tokens, patches, grid)
-        presence_logits = self.presence_head(tokens)[..., 0]
-        image_embeds = nn.functional.normalize(self.visual_projection(vision_outputs.pooler_output), dim=-1)
-        region_embeds = nn.functional.normalize(self.region_enrichment(tokens, patches, pred_boxes, grid), dim=-1)
+        presence_logits = self.presence_head(vision_outputs.last_hidden_state[:, 1 : 1 + num_regions])[..., 0]
+        image_embeds = nn.functional.normalize(self.visual_projection(image_states), dim=-1)
+        region_embeds = nn.functional.normalize(region_states, dim=-1)
 
         text_outputs = text_embeds = logits_per_image = logits_per_text = logits_per_region = None
         if text_features is None and input_ids is not None:

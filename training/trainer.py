@@ -16,8 +16,8 @@ from anatomy_vlm.training.text_targets import TextTargets
 # Which parameters a loss needs; the vision tower serves all of them.
 HEADS = {
     "anatomy": ("box_head.", "presence_head."),
-    "global": ("visual_projection.", "text_projection.", "logit_scale", "logit_bias"),
-    "fine": ("region_enrichment.", "text_projection.", "region_logit_scale", "region_logit_bias"),
+    "global": ("glimpse.", "visual_projection.", "text_projection.", "logit_scale", "logit_bias"),
+    "fine": ("glimpse.", "region_enrichment.", "text_projection.", "region_logit_scale", "region_logit_bias"),
 }
 
 

@@ -94,9 +94,9 @@ def test_text_encoder_is_frozen_and_stays_in_eval():
 
 
 @pytest.mark.parametrize("size", [(32, 32), (48, 32), (40, 88), (35, 61)])
-@pytest.mark.parametrize("pooling", ["image", "box"])
-def test_any_input_size(size, pooling):
-    model = tiny(region_pooling=pooling).eval()
+@pytest.mark.parametrize(("pooling", "glimpse_size"), [("image", 0), ("box", 0), ("box", 6)])
+def test_any_input_size(size, pooling, glimpse_size):
+    model = tiny(region_pooling=pooling, glimpse_size=glimpse_size).eval()
     outputs = model(pixel_values=torch.randn(1, 3, *size))
     assert outputs.region_embeds.shape == (1, 29, 16)
     assert torch.isfinite(outputs.region_embeds).all()
@@ -131,6 +131,29 @@ def test_patch_weights_average_what_lies_inside():
     assert torch.allclose(weights[0], left_half)
     assert weights[1, 0, 3] == 1 and weights[1].sum() == 1
     assert torch.allclose(weights.sum((1, 2)), torch.ones(4))
+
+
+def test_glimpses_show_the_inside_of_the_boxes():
+    glimpse = tiny(glimpse_size=8).glimpse
+    image = torch.zeros(1, 1, 40, 40)
+    image[..., 10:20, 24:36] = 1  # rows 10 to 20, columns 24 to 36: the right of the image, the patient's left
+    inside = torch.tensor([[[30 / 40, 15 / 40, 10 / 40 / 1.2, 8 / 40 / 1.2], [0.25, 0.75, 0.2, 0.2]]])
+    crops = glimpse.cut_out(image, inside)
+    assert crops.shape == (1, 2, 64)
+    assert torch.allclose(crops[0, 0], torch.ones(64)) and (crops[0, 1] == 0).all()
+    half = glimpse.cut_out(image, torch.tensor([[[24 / 40, 15 / 40, 10 / 40, 4 / 40]]])).reshape(8, 8)
+    assert (half[:, :4] < 0.5).all() and (half[:, 4:] > 0.5).all()
+
+
+def test_glimpses_reach_regions_and_image_but_do_not_move_the_boxes():
+    model = tiny(glimpse_size=6)
+    outputs = model(**inputs())
+    assert torch.equal(
+        model.get_image_features(inputs()["pixel_values"]).pooler_output.argmax(-1), outputs.image_embeds.argmax(-1)
+    )
+    (outputs.logits_per_region.sum() + outputs.logits_per_image.sum()).backward()
+    assert model.glimpse.pixel_projection.weight.grad.abs().sum() > 0
+    assert model.box_head.reference.grad is None or (model.box_head.reference.grad == 0).all()
 
 
 def test_loss_is_the_weighted_sum_of_what_the_targets_allow():
