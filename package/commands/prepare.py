@@ -51,8 +51,9 @@ def run(args: argparse.Namespace) -> int:
         print(f"{number} {kind}, the first {min(number, _SHOWN)}:")
         for problem in listed[:_SHOWN]:
             print(f"  {problem['image_id']}: {problem['reason']}")
-    if "missing" in result.manifest["problems"]:
-        print(f"missing files come from: {result.passport['origin']}")
+    fewer = any(row["found"] < (row["expected"] or 0) for row in result.manifest["counts"])
+    if fewer or "missing" in result.manifest["problems"]:
+        print(f"what is missing comes from: {result.passport['origin']}")
     twins = result.passport["near_duplicates"]
     if twins["across_splits"]:
         print(f"{twins['across_splits']} pairs of near duplicates lie across splits")

@@ -63,7 +63,7 @@ class CTProjection(Source):
             label, case = labels[volume], case_name(volume, folder)
             if label is None:
                 self.notes["volume without labels, so without boxes"] += 1
-            patient = matched.group(1) if (matched := _CT_RATE.match(case)) else case
+            patient = patient_name(case)
             entries += [
                 Entry(f"{case}_{view.lower()}", patient, "", str(volume), (case, str(label or ""), view))
                 for view in dict.fromkeys(views)
@@ -122,6 +122,11 @@ def case_name(volume: Path, root: Path) -> str:
     """The name of a volume: its own, or that of its folder where the file is only called "ct"."""
     stem = _stem(volume)
     return volume.parent.name if stem in ("ct", "image", "volume") and volume.parent != root else stem
+
+
+def patient_name(case: str) -> str:
+    """Whose a case is: told by CT-RATE's names, else its own."""
+    return matched.group(1) if (matched := _CT_RATE.match(case)) else case
 
 
 def labels_of(volume: Path) -> Path | None:
