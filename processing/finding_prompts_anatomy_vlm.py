@@ -52,7 +52,9 @@ def unique_texts(prompts: Mapping[str, Mapping[str, Sequence[str]]]) -> list[str
     return list(dict.fromkeys(text for pair in prompts.values() for side in pair.values() for text in side))
 
 
-def score_findings(outputs: Any, prompts: Mapping[str, Mapping[str, Sequence[str]]]) -> AnatomyVLMFindingScores:
+def score_findings(
+    outputs: Any, prompts: Mapping[str, Mapping[str, Sequence[str]]], region_evidence: bool = False
+) -> AnatomyVLMFindingScores:
     """
     Turn the logits of prompts into scores of findings: `sigmoid(mean positive logit - mean negative logit)`, and
     `sigmoid(mean positive logit)` for a finding without negative prompts.
@@ -63,6 +65,9 @@ def score_findings(outputs: Any, prompts: Mapping[str, Mapping[str, Sequence[str
             there, `logits_per_region` of shape `(batch, regions, prompts)`.
         prompts:
             Per finding the texts under `"positive"` and `"negative"`.
+        region_evidence (`bool`, *optional*, defaults to `False`):
+            Add what the regions say to the image's own score: a film has a finding if one of its regions has it, so
+            the smooth maximum (log-sum-exp) over the regions' margins is added to the margin of the image.
 
     Raises `ValueError` where the outputs are not those of these prompts.
     """
@@ -75,10 +80,14 @@ def score_findings(outputs: Any, prompts: Mapping[str, Mapping[str, Sequence[str
         )
     weights = _prompt_weights(prompts, texts).to(outputs.logits_per_image.device)
     region_logits = getattr(outputs, "logits_per_region", None)
+    image_margins = outputs.logits_per_image.float() @ weights
+    region_margins = None if region_logits is None else region_logits.float() @ weights
+    if region_evidence and region_margins is not None:
+        image_margins = image_margins + region_margins.logsumexp(1)
     return AnatomyVLMFindingScores(
         names=tuple(prompts),
-        image_scores=(outputs.logits_per_image.float() @ weights).sigmoid(),
-        region_scores=None if region_logits is None else (region_logits.float() @ weights).sigmoid(),
+        image_scores=image_margins.sigmoid(),
+        region_scores=None if region_margins is None else region_margins.sigmoid(),
     )
 
 

@@ -29,6 +29,8 @@ class AnatomyVLMProcessor(ProcessorMixin):
             Per finding the texts that state it under `"positive"` and those that deny it under `"negative"`.
         finding_thresholds (`dict[str, float]`, *optional*):
             Per finding the score from which it counts as present, chosen on validation data.
+        region_evidence (`bool`, *optional*, defaults to `False`):
+            Let the regions add to the score of a finding in the image; `False` asks the image alone, as the paper does.
     """
 
     text_kwargs = {"padding": True, "truncation": True}
@@ -40,6 +42,7 @@ class AnatomyVLMProcessor(ProcessorMixin):
         anatomy_labels: Sequence[str] | None = None,
         finding_prompts: dict[str, dict[str, list[str]]] | None = None,
         finding_thresholds: dict[str, float] | None = None,
+        region_evidence: bool = False,
         **kwargs: Any,
     ):
         self.anatomy_labels = None if anatomy_labels is None else list(anatomy_labels)
@@ -48,6 +51,7 @@ class AnatomyVLMProcessor(ProcessorMixin):
         if unknown:
             raise ValueError(f"`finding_thresholds` names findings without prompts: {sorted(unknown)}")
         self.finding_thresholds = None if finding_thresholds is None else dict(finding_thresholds)
+        self.region_evidence = region_evidence
         super().__init__(image_processor, tokenizer, **kwargs)
 
     def prompt_texts(self) -> list[str]:
@@ -59,7 +63,7 @@ class AnatomyVLMProcessor(ProcessorMixin):
         Score of every finding in the image and in each region, from outputs of the model for `prompt_texts()`:
         `sigmoid(mean positive logit - mean negative logit)`.
         """
-        return score_findings(outputs, self._prompts())
+        return score_findings(outputs, self._prompts(), self.region_evidence)
 
     def post_process_object_detection(
         self,

@@ -85,6 +85,7 @@ class StageRecipe:
         freeze: Prefixes of parameter names that this stage keeps fixed, on top of the text encoder.
         training: Fields of `TrainingArguments`, over those of the recipe.
         image_size: Side of the input in pixels, if not the model's.
+        head_learning_rate_factor: How many times as fast what is on top of the vision tower learns.
     """
 
     name: str
@@ -92,6 +93,7 @@ class StageRecipe:
     freeze: list[str] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
     image_size: int | None = None
+    head_learning_rate_factor: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +107,7 @@ class Recipe:
         seed: Seed of everything random.
         training: Fields of `TrainingArguments` for every stage.
         image_processor: Options of the image processor, such as `do_window`.
+        processor: Options of the processor, such as `region_evidence`.
         augmentation: Fields of `anatomy_vlm.training.augmentation.Augmentation`.
         labels: Options of `anatomy_vlm.training.batches.LabelOptions`.
         evaluation: Arguments of `anatomy_vlm.training.evaluation.evaluate_model`; no evaluation when null.
@@ -118,6 +121,7 @@ class Recipe:
     seed: int = 0
     training: dict[str, Any] = field(default_factory=dict)
     image_processor: dict[str, Any] = field(default_factory=dict)
+    processor: dict[str, Any] = field(default_factory=dict)
     augmentation: dict[str, Any] = field(default_factory=dict)
     labels: dict[str, Any] = field(default_factory=dict)
     evaluation: dict[str, Any] | None = None

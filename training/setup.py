@@ -134,6 +134,7 @@ def build_setup(recipe: Recipe, train: datasets.Dataset, output: Path, progress:
         tokenizer,
         anatomy_labels=list(model.config.id2label.values()),
         finding_prompts=phrases.prompts,
+        **recipe.processor,
     )
     bank = PhraseBank.build(model, tokenizer, phrases.book.texts, output / "phrase_bank", progress=progress)
     texts = TextTargets(bank.features, phrases, labels.positives, labels.prompts_in_fine)

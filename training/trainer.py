@@ -100,6 +100,30 @@ class AnatomyVLMTrainer(Trainer):
         shapes = {name: parameter.ndim for name, parameter in model.named_parameters()}
         return [name for name, ndim in shapes.items() if ndim > 1 and not name.endswith(kept)]
 
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Groups with and without weight decay, of the vision tower and of what is on top of it."""
+        if self.optimizer is not None:
+            return self.optimizer
+        model = self.model if model is None else model
+        decayed = set(self.get_decay_parameter_names(model))
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                groups.setdefault((name.startswith("vision_model."), name in decayed), []).append(parameter)
+        optimizer_class, settings = self.get_optimizer_cls_and_kwargs(self.args, model)
+        self.optimizer = optimizer_class(
+            [
+                {
+                    "params": parameters,
+                    "weight_decay": self.args.weight_decay if decays else 0.0,
+                    "lr": self.args.learning_rate * (1.0 if in_tower else self.stage.head_learning_rate_factor),
+                }
+                for (in_tower, decays), parameters in sorted(groups.items(), reverse=True)
+            ],
+            **settings,
+        )
+        return self.optimizer
+
     def compute_loss(
         self,
         model: nn.Module,

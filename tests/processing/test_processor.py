@@ -8,6 +8,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from anatomy_vlm.processing.finding_prompts_anatomy_vlm import score_findings
 from anatomy_vlm.processing.image_processing_pil_anatomy_vlm import AnatomyVLMImageProcessorPil
 from anatomy_vlm.processing.processing_anatomy_vlm import AnatomyVLMProcessor
 
@@ -92,3 +93,16 @@ def test_without_labels_regions_are_numbered(processor):
 def test_thresholds_of_unknown_findings_are_refused(processor):
     with pytest.raises(ValueError, match="edema"):
         AnatomyVLMProcessor(processor.image_processor, processor.tokenizer, finding_thresholds={"edema": 0.5})
+
+
+def test_regions_add_to_the_score_of_the_image_on_request():
+    prompts = {"pneumothorax": {"positive": ["pneumothorax"], "negative": ["no pneumothorax"]}}
+    outputs = SimpleNamespace(
+        logits_per_image=torch.tensor([[0.5, 1.0], [0.5, 1.0]]),
+        logits_per_region=torch.tensor([[[0.0, 3.0], [4.0, 1.0]], [[0.0, 3.0], [0.0, 3.0]]]),
+    )
+    alone = score_findings(outputs, prompts).image_scores[:, 0]
+    assert torch.allclose(alone, torch.sigmoid(torch.tensor([-0.5, -0.5])))
+    both = score_findings(outputs, prompts, region_evidence=True).image_scores[:, 0]
+    margins = torch.tensor([[-3.0, 3.0], [-3.0, -3.0]]).exp().sum(1).log() - 0.5
+    assert torch.allclose(both, torch.sigmoid(margins)) and both[0] > both[1]
