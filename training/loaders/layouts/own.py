@@ -113,8 +113,8 @@ def write_ct(root: Path, num_patients: int, seed: int) -> dict[str, Any]:
         hu, labels = np.full(shape, -1000, np.int16), np.zeros(shape, np.uint8)
         body = (x / (0.9 * wide)) ** 2 + (y / 0.8) ** 2 + 0 * z < 1
         hu[body] = 20
-        # NIfTI's world is RAS: the patient's right has positive x. TotalSegmentator's lobes are 10 to 14, its T6 is 38,
-        # its heart 51.
+        # NIfTI's world is RAS: the patient's right has positive x. TotalSegmentator's lobes are 10 to 14, its T6 is
+        # 38, its heart 51.
         for sign, upper, lower in ((-1, 10, 11), (1, 12, 14)):
             lung = ((x - sign * 0.42) / 0.28) ** 2 + (y / 0.55) ** 2 + (z / 0.75) ** 2 < 1
             hu[lung] = -820
