@@ -1,6 +1,5 @@
 """Datasets of synthetic patients on disk: shards, a manifest, patient-disjoint splits."""
 
-import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -14,19 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
+from anatomy_vlm.synthesis.manifest import SynthesisError, check_request, split_counts, versions, write_json
+
 
 if TYPE_CHECKING:
     import datasets
 
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 PATIENTS_PER_SHARD = 16
 PATIENT_STRIDE = 10_000_000
+PACKAGES = ("anatomy-vlm", "numpy", "numba", "scipy", "pillow", "datasets")
 DEFAULT_SPLITS = {"train": 0.8, "validation": 0.1, "test": 0.1}
-
-
-class SynthesisError(ValueError):
-    """A request that cannot be met; the message names the argument and the cure."""
 
 
 @dataclass(frozen=True)
@@ -53,28 +51,6 @@ class Shard:
     def file_name(self) -> str:
         """Path below the dataset's folder."""
         return f"{self.split}/shard-{self.index:05d}.arrow"
-
-
-def split_counts(num_patients: int, splits: Mapping[str, float]) -> dict[str, int]:
-    """Patients per split: every split with a share gets at least one patient, the largest takes the rest.
-
-    Raises:
-        SynthesisError: For negative shares, a sum other than 1, or fewer patients than splits.
-
-    Examples:
-        >>> split_counts(100, {"train": 0.8, "validation": 0.1, "test": 0.1})
-        {'train': 80, 'validation': 10, 'test': 10}
-    """
-    if not splits or min(splits.values()) <= 0 or abs(sum(splits.values()) - 1) > 1e-6:
-        raise SynthesisError(f"splits must be positive shares that sum to 1, got {dict(splits)}")
-    if num_patients < len(splits):
-        raise SynthesisError(
-            f"num_patients is {num_patients}, fewer than the {len(splits)} splits; ask for more patients"
-        )
-    counts = {name: max(int(share * num_patients + 0.5), 1) for name, share in splits.items()}
-    largest = max(splits, key=lambda name: splits[name])
-    counts[largest] += num_patients - sum(counts.values())
-    return counts
 
 
 def plan_shards(
@@ -185,7 +161,7 @@ def generate_dataset(
             return _load(shards, Path(folder), in_memory=True)
     target = Path(out)
     if (target / "manifest.json").exists():
-        _check_request(target / "manifest.json", request)
+        check_request(target / "manifest.json", request)
         return _load(shards, target, in_memory=False)
     if target.exists() and any(target.iterdir()):
         raise SynthesisError(f"{target} is not empty and holds no synthetic dataset; choose another folder")
@@ -193,13 +169,13 @@ def generate_dataset(
     partial.mkdir(parents=True, exist_ok=True)
     note = partial / "request.json"
     if note.exists():
-        _check_request(note, request)
+        check_request(note, request)
     else:
-        _write_json(note, {"request": request})
+        write_json(note, {"request": request})
     _draw(shards, partial, num_workers, progress)
-    _write_json(
+    write_json(
         partial / "manifest.json",
-        {"request": request, "versions": _versions(), "shards": [asdict(shard) for shard in shards]},
+        {"request": request, "versions": versions(PACKAGES), "shards": [asdict(shard) for shard in shards]},
     )
     note.unlink()
     if target.exists():
@@ -231,28 +207,3 @@ def _load(shards: list[Shard], folder: Path, *, in_memory: bool) -> "datasets.Da
     for shard in shards:
         parts.setdefault(shard.split, []).append(Dataset.from_file(str(folder / shard.file_name), in_memory=in_memory))
     return DatasetDict({split: concatenate_datasets(members) for split, members in parts.items()})
-
-
-def _check_request(path: Path, request: dict[str, Any]) -> None:
-    held = json.loads(path.read_text(encoding="utf-8"))["request"]
-    wrong = sorted(key for key in request if held.get(key) != request[key])
-    if wrong:
-        raise SynthesisError(
-            f"{path.parent} holds a dataset with another {', '.join(wrong)}; choose another folder or delete this one"
-        )
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(partial, path)
-
-
-def _versions() -> dict[str, str]:
-    out = {}
-    for name in ("anatomy-vlm", "numpy", "numba", "scipy", "pillow", "datasets"):
-        try:
-            out[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            out[name] = "unknown"
-    return out

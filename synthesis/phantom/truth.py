@@ -8,6 +8,7 @@ from anatomy_vlm.processing.statements import Statement
 from anatomy_vlm.processing.vocabulary import (
     FINDING_NAMES,
     REGION_NAMES,
+    containing_regions,
     get_finding,
     get_region,
     more_general_findings,
@@ -99,11 +100,7 @@ def _lung_areas(table: RegionTable) -> dict[str, np.ndarray]:
     out = {}
     for index, name in enumerate(REGION_NAMES):
         region = get_region(name)
-        if (
-            region.side
-            and table.box_mask[index]
-            and (f"{region.side} lung" in (name, *region.parents) or name.endswith("lung"))
-        ):
+        if region.side and table.box_mask[index] and f"{region.side} lung" in (name, *containing_regions(name)):
             x0, y0, x1, y1 = np.round(table.boxes[index] * size).astype(int)
             area = np.zeros((size, size), bool)
             area[y0:y1, x0:x1] = True
@@ -197,18 +194,26 @@ def _place(
             if name == "rib fracture":
                 area = area | np.repeat(area.any(axis=1, keepdims=True), area.shape[1], 1)
             shared = int((extent & area).sum())
-            if shared == 0:
-                continue
             of_region = shared / max(int(area.sum()), 1)
-            if shared / total > PRESENT_OF_EXTENT or of_region > PRESENT_OF_REGION:
-                facts.add(name, region, severity)
-            elif of_region > TOUCHES or shared / total > 0.05:
-                facts.add(name, region, severity, sure=False)
+            sure = shared / total > PRESENT_OF_EXTENT or of_region > PRESENT_OF_REGION
+            possible = of_region > TOUCHES or shared / total > 0.05
+            # Behind heart or dome it is in none of the visible lung, but who sees it names the zone around it.
+            if name not in ("rib fracture", "pneumothorax"):
+                possible |= _share_in_box(extent, table, region) > PRESENT_OF_EXTENT
+            if sure or possible:
+                # What lies in the apex lies in the upper zone, however little of the zone it covers.
+                for place in (region, *containing_regions(region)):
+                    facts.add(name, place, severity, sure=sure)
     if name == "pulmonary edema/hazy opacity":
         for own in SIDES:
             for region in (f"{own} lung", f"{own} hilar structures"):
                 facts.add(name, region, severity)
                 facts.add("vascular congestion", region, severity)
+
+
+def _share_in_box(extent: np.ndarray, table: RegionTable, region: str) -> float:
+    x0, y0, x1, y1 = np.round(table.boxes[REGION_NAMES.index(region)] * len(extent)).astype(int)
+    return float(extent[y0:y1, x0:x1].sum()) / max(int(extent.sum()), 1)
 
 
 def _place_device(facts: _Facts, finding: PlacedFinding, extent: np.ndarray, table: RegionTable) -> None:
@@ -237,12 +242,17 @@ def _statements(facts: _Facts, visible: set[str], measured: bool) -> list[Statem
         if region in visible and (name, region) not in facts.present and name not in PARENTS:
             out.append(Statement(name, "uncertain", region, severity or None))
     touched = set(facts.present) | set(facts.unsure)
+    # A line in the right atrium lies in the cardiac silhouette, whatever is stated of that.
+    touched |= {(name, place) for name, region in touched for place in containing_regions(region)}
     shadowed = {region for name, region in touched if name in (*OPACITIES, "pleural effusion", "pneumothorax")}
     for name in DRAWN:
         for region in get_finding(name).regions:
             if region not in visible or (name, region) in touched:
                 continue
             if name == "lung opacity" and region in shadowed:
+                continue
+            # Congested vessels fade towards the zones; where they still count is anybody's guess.
+            if name == "vascular congestion" and any((name, place) in touched for place in containing_regions(region)):
                 continue
             if name == ENLARGED_HEART and not measured:
                 continue
