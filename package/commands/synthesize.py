@@ -1,14 +1,46 @@
-"""Make synthetic radiographs with boxes, findings and reports, split by patient."""
+"""Make synthetic radiographs with boxes of the regions, split by patient: of parametric chests, or of CT scans.
+
+anatomy-vlm synthesize phantom --out films --patients 200
+anatomy-vlm synthesize ct scans --label-scheme totalsegmentator_v2_total --out films
+"""
 
 import argparse
+import sys
 from pathlib import Path
 
 from anatomy_vlm.commands.arguments import positive_int, whole_number
 
 
+PHANTOM = """Draw a parametric chest: body, pose, findings, devices and film look from a seed; boxes, labels, reports.
+
+The folder holds Arrow shards, each film's parameters as JSON lines and manifest.json; the loader is "phantom".
+"""
+CT = """Project CT scans with their segmentations to films with boxes of the regions.
+
+The format "dataset" is read by the loader "saved" and by datasets.load_from_disk; "chexanatomy" is CheXanatomy's
+layout: CT_projections_PA/CASE/ct.png and one PNG per structure, and the same under CT_projections_LR. Pose and look of
+every film are in cases/CASE.json. A scan that is done is not done again when the command is given again. Scans that
+cannot be used are skipped with a line each, and the exit status is 1; 2 where none can be used.
+
+  anatomy-vlm synthesize ct ct_1.nii.gz --labels seg_1.nii.gz --label-scheme totalsegmentator_v2_total --out films
+  anatomy-vlm synthesize ct volumes --labels "segmentations/{case}*.nii.gz" --poses 4 --workers 8 --out films
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True, title="kinds")
-    phantom = kinds.add_parser("phantom", help="a parametric chest: all 29 regions, findings, reports")
+    _add_phantom(_kind(kinds, "phantom", "a parametric chest: all 29 regions, findings, reports", PHANTOM))
+    _add_ct(_kind(kinds, "ct", "films projected from CT scans with segmentations: regions, structures", CT))
+
+
+def _kind(kinds: "argparse._SubParsersAction", name: str, line: str, text: str) -> argparse.ArgumentParser:
+    kind: argparse.ArgumentParser = kinds.add_parser(
+        name, help=line, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    return kind
+
+
+def _add_phantom(phantom: argparse.ArgumentParser) -> None:
     phantom.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the dataset (resumable)")
     phantom.add_argument("--patients", type=positive_int, default=100, metavar="N", help="default: %(default)s")
     phantom.add_argument("--studies", type=positive_int, default=1, metavar="N", help="per patient (default: 1)")
@@ -24,7 +56,89 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_ct(ct: argparse.ArgumentParser) -> None:
+    ct.add_argument(
+        "scans", nargs="+", metavar="SCANS", help="NIfTI files, folders of DICOM series, folders of either"
+    )
+    ct.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to (resumable)")
+    ct.add_argument(
+        "--labels",
+        metavar="PATTERN",
+        help="where a scan's labels are, with {case} for its name and {folder} for its folder, or a folder of files "
+        "named as the scans (default: NAME_labels.nii.gz, NAME_seg.nii.gz, NAME_segmentations or labels/NAME.nii.gz "
+        "beside the scan)",
+    )
+    ct.add_argument(
+        "--label-scheme",
+        metavar="NAME",
+        help="what the values of label maps mean, such as totalsegmentator_v2_total, or a CSV file with the columns "
+        "id and structure (default: the names in the files' headers)",
+    )
+    ct.add_argument(
+        "--views",
+        nargs="+",
+        choices=("PA", "AP", "LR", "LATERAL"),
+        default=["PA", "LR"],
+        metavar="VIEW",
+        help="PA, AP, LR or LATERAL, the last two being one (default: PA LR)",
+    )
+    ct.add_argument(
+        "--poses",
+        type=whole_number,
+        default=0,
+        metavar="N",
+        help="films per view in random poses and looks (default: one in the standard pose and look)",
+    )
+    ct.add_argument("--size", type=positive_int, default=512, metavar="PIXELS", help="longer side (default: 512)")
+    ct.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: %(default)s")
+    ct.add_argument("--workers", type=positive_int, default=2, metavar="N", help="processes (default: 2)")
+    ct.add_argument(
+        "--format",
+        choices=("dataset", "chexanatomy", "both"),
+        default="dataset",
+        help="a dataset in our schema, CheXanatomy's folders of PNG files, or both (default: %(default)s)",
+    )
+    ct.add_argument(
+        "--splits",
+        type=_splits,
+        metavar="NAME=SHARE,...",
+        help="shares of the patients (default: train=0.7,validation=0.1,test=0.2, of fewer than 3 patients train=1)",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
+    return _run_ct(args) if args.kind == "ct" else _run_phantom(args)
+
+
+def _run_ct(args: argparse.Namespace) -> int:
+    from anatomy_vlm.ct_scans import find_scans
+    from anatomy_vlm.synthesis.ct import generate_ct_dataset
+
+    cases = find_scans(args.scans, args.labels)
+    made = generate_ct_dataset(
+        cases,
+        args.out,
+        scheme=args.label_scheme,
+        views=["LATERAL" if view == "LR" else view for view in args.views],
+        num_poses=args.poses,
+        image_size=args.size,
+        seed=args.seed,
+        splits=args.splits,
+        output_format=args.format,
+        num_workers=args.workers,
+    )
+    for case, problem in made.problems.items():
+        print(f"anatomy-vlm: skipped {case}: {problem}", file=sys.stderr)
+    if not made.films:
+        print("anatomy-vlm: error: none of the scans could be used", file=sys.stderr)
+        return 2
+    for split, films in made.films.items():
+        print(f"{split}: {films} films")
+    print(f"saved in {args.out}")
+    return 1 if made.problems else 0
+
+
+def _run_phantom(args: argparse.Namespace) -> int:
     from anatomy_vlm.training.loaders import load_data
 
     dataset = load_data(

@@ -21,7 +21,8 @@ from anatomy_vlm.synthesis.look import FilmLook
 from anatomy_vlm.synthesis.projection import project_labels
 
 
-_FOLDERS = {"PA": "PA", "LATERAL": "LR"}
+# View -> what its folder ends in.
+CHEXANATOMY_VIEWS = {"PA": "PA", "LATERAL": "LR"}
 
 
 def chexanatomy_masks(study: CTStudy, film: CTFilm) -> dict[str, np.ndarray]:
@@ -65,30 +66,41 @@ def write_chexanatomy(
     Raises:
         ValueError: for a scan too short for a film, or a case name that is no folder name.
     """
-    case = case or study.ct.name
+    films = [
+        expose_film(study, frame_film(study, standard_geometry(study, view), image_size), (looks or {}).get(view))
+        for view in CHEXANATOMY_VIEWS
+    ]
+    return [write_chexanatomy_film(study, film, out, case=case or study.ct.name, prefix=prefix) for film in films]
+
+
+def write_chexanatomy_film(
+    study: CTStudy, film: CTFilm, out: str | Path, *, case: str, prefix: str = "CT_projections"
+) -> Path:
+    """Writes one film with all masks, and returns its case folder, which appears only once it is complete.
+
+    Raises:
+        ValueError: for a case name that is no folder name, or a view that the layout has no folder for.
+    """
     if case != Path(case).name or case in ("", ".", ".."):
         raise ValueError(f"case must be a plain folder name, got {case!r}")
-    folders = []
-    for view, short in _FOLDERS.items():
-        geometry = frame_film(study, standard_geometry(study, view), image_size)
-        film = expose_film(study, geometry, (looks or {}).get(view))
-        parent = Path(out) / f"{prefix}_{short}"
-        parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=parent, prefix=f".writing-{case}-"))
-        try:
-            Image.fromarray(_square(film.image)).save(scratch / "ct.png")
-            for name, mask in chexanatomy_masks(study, film).items():
-                Image.fromarray(_square(mask.astype(np.uint8) * 255)).save(scratch / f"{name}.png")
-            scratch.chmod(0o755)
-            target = parent / case
-            if target.exists():
-                shutil.rmtree(target)
-            os.replace(scratch, target)
-        except BaseException:
-            shutil.rmtree(scratch, ignore_errors=True)
-            raise
-        folders.append(target)
-    return folders
+    if film.geometry.view not in CHEXANATOMY_VIEWS:
+        raise ValueError(f"CheXanatomy's layout has no folder for the view {film.geometry.view}; choose PA or LATERAL")
+    parent = Path(out) / f"{prefix}_{CHEXANATOMY_VIEWS[film.geometry.view]}"
+    parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=parent, prefix=f".writing-{case}-"))
+    try:
+        Image.fromarray(_square(film.image)).save(scratch / "ct.png")
+        for name, mask in chexanatomy_masks(study, film).items():
+            Image.fromarray(_square(mask.astype(np.uint8) * 255)).save(scratch / f"{name}.png")
+        scratch.chmod(0o755)
+        target = parent / case
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(scratch, target)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    return target
 
 
 def _square(image: np.ndarray) -> np.ndarray:

@@ -8,10 +8,9 @@ import numpy as np
 from PIL import Image
 
 from anatomy_vlm.processing.vocabulary import FINDING_NAMES
-from anatomy_vlm.synthesis.ct.film import CTFilm, expose_film, frame_film, random_geometry, standard_geometry
+from anatomy_vlm.synthesis.ct.film import CTFilm, study_films
 from anatomy_vlm.synthesis.ct.regions import region_boxes
 from anatomy_vlm.synthesis.ct.study import CTStudy, read_study
-from anatomy_vlm.synthesis.look import FilmLook, RandomFilmLook
 
 
 def ct_example(
@@ -56,15 +55,11 @@ def study_examples(
     mask: bool = False,
 ) -> list[dict[str, Any]]:
     """As `ct_example`, for a study that is read already."""
-    examples = []
-    for index, view in enumerate(views):
-        geometry, look = standard_geometry(study, view), FilmLook.standard()
-        if seed is not None:
-            rng = np.random.default_rng([seed, index])
-            geometry, look = random_geometry(geometry, rng), RandomFilmLook(domain).sample(rng)
-        film = expose_film(study, frame_film(study, geometry, image_size), look)
-        examples.append(film_example(film, study.ct.name, f"{study.ct.name}_{index}_{view.lower()}", mask=mask))
-    return examples
+    films = study_films(study, views, image_size, seed=seed, domain=domain)
+    return [
+        film_example(film, study.ct.name, f"{study.ct.name}_{index}_{view.lower()}", mask=mask)
+        for index, (view, film) in enumerate(zip(views, films))
+    ]
 
 
 def film_example(film: CTFilm, case: str, image_id: str, *, mask: bool = False) -> dict[str, Any]:

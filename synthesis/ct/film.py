@@ -7,7 +7,7 @@ import numpy as np
 
 from anatomy_vlm.synthesis.ct.regions import region_masks
 from anatomy_vlm.synthesis.ct.study import CTStudy
-from anatomy_vlm.synthesis.look import FilmLook, TubeSpectrum, bone_basis, water_basis
+from anatomy_vlm.synthesis.look import FilmLook, RandomFilmLook, TubeSpectrum, bone_basis, water_basis
 from anatomy_vlm.synthesis.projection import (
     Attenuation,
     Geometry,
@@ -109,6 +109,30 @@ def expose_film(
         projections=projections,
         valid=float(valid_rays(study.body, affine, _coarser(geometry)).mean()),
     )
+
+
+def study_films(
+    study: CTStudy, views: Sequence[str], image_size: int, *, seed: int | None = None, domain: str = "default"
+) -> list[CTFilm]:
+    """One film per view, framed to the patient.
+
+    Args:
+        views: of "PA", "AP", "LATERAL".
+        image_size: pixels along a film's longer side.
+        seed: None gives the standard pose and look; a number draws both, the same for the same number.
+        domain: of the drawn looks (`RandomFilmLook`).
+
+    Raises:
+        ValueError: for an unknown view or domain, or a scan too short for a film.
+    """
+    films = []
+    for index, view in enumerate(views):
+        geometry, look = standard_geometry(study, view), FilmLook.standard()
+        if seed is not None:
+            rng = np.random.default_rng([seed, index])
+            geometry, look = random_geometry(geometry, rng), RandomFilmLook(domain).sample(rng)
+        films.append(expose_film(study, frame_film(study, geometry, image_size), look))
+    return films
 
 
 def standard_geometry(study: CTStudy, view: str, detector_mm: Sequence[float] = (430.0, 430.0)) -> Geometry:
