@@ -25,7 +25,8 @@ def window_to_uint8(
 
     Unless `always`, 8-bit levels are kept, and so are wider integers and floats that already lie in 0 to 255; floats
     in 0 to 1 are multiplied by 255; booleans become 0 and 255. Everything else (12 to 16 bit films, Hounsfield-like
-    floats) is windowed: linear between two percentiles, clipped outside, because a film's few brightest pixels are markers.
+    floats) is windowed: linear between two percentiles, clipped outside, because a film's few brightest pixels are
+    markers.
 
     Args:
         pixels (`np.ndarray` of any shape):

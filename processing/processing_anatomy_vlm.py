@@ -30,7 +30,7 @@ class AnatomyVLMProcessor(ProcessorMixin):
         finding_thresholds (`dict[str, float]`, *optional*):
             Per finding the score from which it counts as present, chosen on validation data.
         region_evidence (`bool`, *optional*, defaults to `False`):
-            Let the regions add to the score of a finding in the image; `False` asks the image alone, as the paper does.
+            Let the regions add to the score of a finding in the image; `False` asks the image alone, as the paper.
     """
 
     text_kwargs = {"padding": True, "truncation": True}
