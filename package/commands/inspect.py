@@ -1,5 +1,7 @@
 """Look at a dataset before training on it: a sheet of films with their boxes, phrases and labels, as one HTML file.
 
+Of a dataset on disk only the films that are drawn are read.
+
   anatomy-vlm inspect iu_xray --root openi --out sheet.html --png sheet.png
   anatomy-vlm inspect prepared --root films-512 --out sheet.html --split test
 """
