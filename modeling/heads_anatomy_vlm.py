@@ -21,7 +21,8 @@ class AnatomyVLMBoxHead(nn.Module):
         hidden_size = config.vision_config.hidden_size
         self.edge_size = max(hidden_size // 4, 8)
         self.edge_queries = nn.Linear(hidden_size, 4 * self.edge_size)
-        self.edge_keys = nn.Linear(hidden_size, 4 * self.edge_size)
+        # A bias would add the same to the scores of all patches: the softmax leaves it without a gradient.
+        self.edge_keys = nn.Linear(hidden_size, 4 * self.edge_size, bias=False)
         self.fc1 = nn.Linear(hidden_size, hidden_size)
         self.fc2 = nn.Linear(hidden_size, hidden_size)
         self.fc3 = nn.Linear(hidden_size, 4)

@@ -152,16 +152,14 @@ def test_dataset_labels_reject_what_they_do_not_know():
         dataset_label_names("mimic")
 
 
-def test_importing_the_tables_is_fast_and_needs_no_framework():
+def test_importing_the_tables_needs_no_framework():
     """The tables alone, without the package's own registration of models."""
     import anatomy_vlm.processing.vocabulary as vocabulary
 
     script = (
-        "import sys, time; sys.path.insert(0, sys.argv[1]); start = time.perf_counter(); import vocabulary\n"
-        "print(time.perf_counter() - start, 'torch' in sys.modules or 'numpy' in sys.modules)"
+        "import sys; sys.path.insert(0, sys.argv[1]); import vocabulary\n"
+        "print('torch' in sys.modules or 'numpy' in sys.modules)"
     )
     folder = str(vocabulary.__path__[0]).removesuffix("vocabulary")
     command = [sys.executable, "-c", script, folder]
-    runs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() for _ in range(3)]
-    assert {framework for _, framework in runs} == {"False"}
-    assert min(float(seconds) for seconds, _ in runs) < 0.5
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["False"]
