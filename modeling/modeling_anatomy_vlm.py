@@ -170,29 +170,31 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
     def get_image_features(
         self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
     ) -> tuple | BaseModelOutputWithPooling:
-        r"""Encode images; `pooler_output` is the projected [CLS] state `(image_batch_size, projection_dim)`."""
+        r"""
+        Encode images; `pooler_output` is the projected [CLS] state, with the glimpses where there are any,
+        `(image_batch_size, projection_dim)`.
+        """
         outputs = self.vision_model(pixel_values, **kwargs)
-        image_states, _, _ = self._look(pixel_values, outputs)
+        image_states, _, _ = self._look(pixel_values, outputs.last_hidden_state)
         outputs.pooler_output = self.visual_projection(image_states)
         return outputs
 
     def _look(
-        self, pixel_values: torch.Tensor, outputs: BaseModelOutputWithPooling
+        self, pixel_values: torch.Tensor, hidden_states: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
-        From the tower's output: the states that stand for the images `(batch_size, features)`, the regions in
-        the space of the phrases `(batch_size, num_regions, projection_dim)`, and their boxes.
+        From the tower's last hidden states: the states that stand for the images `(batch_size, features)`, the
+        regions in the space of the phrases `(batch_size, num_regions, projection_dim)`, and their boxes.
         """
         vision_config = self.config.vision_config
         num_regions = vision_config.num_anatomy_queries
         first_patch = 1 + num_regions + vision_config.num_register_tokens
-        tokens = outputs.last_hidden_state[:, 1 : 1 + num_regions]
-        patches = outputs.last_hidden_state[:, first_patch:]
+        tokens, patches = hidden_states[:, 1 : 1 + num_regions], hidden_states[:, first_patch:]
         patch_size = vision_config.patch_size
         grid = (pixel_values.shape[-2] // patch_size, pixel_values.shape[-1] // patch_size)
 
         pred_boxes = self.box_head(tokens, patches, grid)
-        image_states, glimpses = outputs.pooler_output, None
+        image_states, glimpses = hidden_states[:, 0], None
         if self.glimpse is not None:
             # Where to look is for the box losses to learn.
             glimpses = self.glimpse(pixel_values, pred_boxes.detach(), self.box_head.reference.detach().sigmoid())
@@ -238,7 +240,7 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         if pixel_values is None:
             raise ValueError("You have to specify `pixel_values`; for texts alone use `get_text_features`.")
         vision_outputs = self.vision_model(pixel_values, **kwargs)
-        image_states, region_states, pred_boxes = self._look(pixel_values, vision_outputs)
+        image_states, region_states, pred_boxes = self._look(pixel_values, vision_outputs.last_hidden_state)
         num_regions = self.config.vision_config.num_anatomy_queries
         presence_logits = self.presence_head(vision_outputs.last_hidden_state[:, 1 : 1 + num_regions])[..., 0]
         image_embeds = nn.functional.normalize(self.visual_projection(image_states), dim=-1)

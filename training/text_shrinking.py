@@ -53,8 +53,8 @@ def shrink_vocabulary(
     if layout.get("padding"):
         layout["padding"]["pad_id"] = new_ids[layout["padding"]["pad_id"]]
 
-    weight = encoder.get_input_embeddings().weight.detach()[torch.tensor(kept)].clone()
-    embeddings = torch.nn.Embedding(*weight.shape, padding_idx=new_ids[tokenizer.pad_token_id], _weight=weight)
+    weight: torch.Tensor = encoder.get_parameter("embeddings.word_embeddings.weight").detach()[torch.tensor(kept)]
+    embeddings = torch.nn.Embedding.from_pretrained(weight.clone(), padding_idx=new_ids[tokenizer.pad_token_id])
     encoder.set_input_embeddings(embeddings)
     encoder.config.vocab_size = len(kept)
     encoder.config.pad_token_id = new_ids[tokenizer.pad_token_id]
@@ -72,8 +72,9 @@ def keep_first_layers(encoder: PreTrainedModel, count: int) -> None:
     Raises:
         ValueError: if it has fewer, or is built otherwise.
     """
-    layers = getattr(getattr(encoder, "encoder", None), "layer", None)
-    if layers is None or not 1 <= count <= len(layers):
+    stack = getattr(encoder, "encoder", None)
+    layers = getattr(stack, "layer", None)
+    if stack is None or layers is None or not 1 <= count <= len(layers):
         raise ValueError(f"cannot keep {count} layers of {type(encoder).__name__}")
-    encoder.encoder.layer = layers[:count]
+    stack.layer = layers[:count]
     encoder.config.num_hidden_layers = count

@@ -100,7 +100,7 @@ class AnatomyVLMTrainer(Trainer):
         shapes = {name: parameter.ndim for name, parameter in model.named_parameters()}
         return [name for name, ndim in shapes.items() if ndim > 1 and not name.endswith(kept)]
 
-    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Groups with and without weight decay, of the vision tower and of what is on top of it."""
         if self.optimizer is not None:
             return self.optimizer
