@@ -44,10 +44,11 @@ _ALONE = _title_pattern(_ALONE_TITLES)
 _CAPITALS = _title_pattern([title.upper() for title in _ALONE_TITLES])
 # A header with a colon may stand at the start of a line in any case, and within a line behind a full stop where it is
 # capitalised. Without a colon it has to fill its line, or to be in capitals before text that is not.
+# ASCII alone ignores its case: a dotted capital I would match, but its small letter is another one.
 _HEADER = re.compile(
-    rf"(?:(?<![^\n\r])[ \t\ufeff]*(?:[-*#]+[ \t]*)?(?P<line>(?i:{_ANY}))[*]*[ \t]*:[*]*)"
-    rf"|(?:(?<=[.:;?!\])\s])(?P<inline>(?=[A-Z])(?i:{_ANY}))[ \t]*:)"
-    rf"|(?:(?<![^\n\r])[ \t\ufeff]*(?P<alone>(?i:{_ALONE}))[ \t]*(?=[\n\r]|\Z))"
+    rf"(?:(?<![^\n\r])[ \t\ufeff]*(?:[-*#]+[ \t]*)?(?P<line>(?ai:{_ANY}))[*]*[ \t]*:[*]*)"
+    rf"|(?:(?<=[.:;?!\])\s])(?P<inline>(?=[A-Z])(?ai:{_ANY}))[ \t]*:)"
+    rf"|(?:(?<![^\n\r])[ \t\ufeff]*(?P<alone>(?ai:{_ALONE}))[ \t]*(?=[\n\r]|\Z))"
     rf"|(?:(?<![^\n\r])[ \t\ufeff]*(?P<capitals>{_CAPITALS})(?=[ \t]+(?:[A-Z][a-z]|[A-Z] [a-z]|\d+[.)] )))"
 )
 # Sections whose sentences say what the film shows.

@@ -165,3 +165,8 @@ def test_endless_sentences_are_read_in_pieces():
     spans = split_sentences(text)
     assert max(end - start for start, end in spans) <= 2000
     assert {s.regions for s in read_report(text).statements} >= {("left lung",)}
+
+
+def test_letters_that_only_look_like_a_header_are_text():
+    assert [section.name for section in split_sections("\u0130NDCATION")] == [""]
+    assert [section.name for section in split_sections("FINDING\u017f: clear.")] == [""]
