@@ -67,6 +67,22 @@ def trained_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     }
 
 
+def load_trained(model: torch.nn.Module, path: Path) -> None:
+    """
+    Load what `trained_state` gave.
+
+    Raises:
+        RecipeError: if the file holds other weights than the model has, as after a change of its code.
+    """
+    state = load_file(path)
+    expected = {name: tensor.shape for name, tensor in trained_state(model).items()}
+    if {name: tensor.shape for name, tensor in state.items()} != expected:
+        raise RecipeError(
+            f"{path}: holds the weights of another model; choose another --output or delete {path.parent}"
+        )
+    model.load_state_dict(state, strict=False)
+
+
 def run_stage(setup: Setup, stage: StageRecipe, folder: Path) -> None:
     """
     Train one stage and leave the model with its weights, or load them if it was done before.
@@ -78,7 +94,7 @@ def run_stage(setup: Setup, stage: StageRecipe, folder: Path) -> None:
     """
     model = setup.model
     if finished_stage(folder) is not None:
-        model.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=False)
+        load_trained(model, folder / WEIGHTS_FILE)
         return
     args = training_arguments(setup.recipe, stage, folder)
     side = stage.image_size or model.config.vision_config.image_size

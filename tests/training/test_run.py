@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor
 
 from anatomy_vlm.training.checkpoints import last_complete_checkpoint
@@ -60,6 +60,17 @@ def test_three_stages_train_and_the_model_loads(write_recipe, tmp_path):
     assert largest_difference({k: v for k, v in model.state_dict().items() if k in third}, third) == 0
     again = train(load_recipe(write_recipe()), tmp_path / "out")
     assert largest_difference(weights(again.output), third) == 0
+
+
+def test_a_finished_stage_of_another_model_is_refused(write_recipe, tmp_path, capsys):
+    recipe, out = write_recipe(training__num_train_epochs=1), tmp_path / "out"
+    train(load_recipe(recipe), out)
+    path = out / "1-detection" / "trained.safetensors"
+    state = load_file(path)
+    state.pop("presence_head.weight")
+    save_file(state, path)
+    assert main(["--recipe", recipe, "--output", str(out)]) == 2
+    assert "holds the weights of another model" in capsys.readouterr().err
 
 
 def test_the_text_encoder_is_not_trained(write_recipe, tmp_path):
