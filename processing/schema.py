@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "MASK_TARGET",
+    "MASK_VALUES",
     "VIEWS",
     "Example",
     "ExampleError",
@@ -29,6 +31,9 @@ __all__ = [
 Example = dict[str, Any]
 
 VIEWS: tuple[str, ...] = ("PA", "AP", "LATERAL", "")
+# What the pixels of `mask` are: 0 background, a region, or the dataset's target, which has no side.
+MASK_VALUES = {"right lung": 1, "left lung": 2, "cardiac silhouette": 3}
+MASK_TARGET = 255
 _TEXT_KEYS = ("report", "patient_id", "study_id", "image_id", "view", "source")
 _FINDING_KEYS = ("region", "finding", "polarity", "severity", "phrase")
 _KEYS = ("image", "boxes", "box_mask", "region_findings", "labels", *_TEXT_KEYS)
@@ -48,7 +53,8 @@ def features(*, mask: bool = False) -> "datasets.Features":
       severity "" where none is given.
     - `labels`: float32 (number of findings,), 1 present, 0 absent, NaN unknown, for the whole image.
     - `report`, `patient_id`, `study_id`, `image_id`, `view` (one of `VIEWS`), `source`: text.
-    - `mask` (on request): segmentation of the dataset's target on the pixels of `image`, mode "L", 0 is background.
+    - `mask` (on request): segmentation on the pixels of `image`, mode "L": 0 background, a region of `MASK_VALUES`, or
+      `MASK_TARGET` for the target of the dataset.
     """
     from datasets import Array2D, Features, List, Value
     from datasets import Image as ImageFeature
@@ -124,6 +130,7 @@ def validate_example(example: Mapping[str, Any]) -> None:
             raise ExampleError(f"{name}: {key} is {picture!r}, expected a PIL image of mode L")
     if example.get("mask") is not None and example["mask"].size != example["image"].size:
         raise ExampleError(f"{name}: mask is {example['mask'].size} pixels, the image {example['image'].size}")
+    _validate_mask(example.get("mask"), name)
     for key in _TEXT_KEYS:
         if not isinstance(example[key], str):
             raise ExampleError(f"{name}: {key} is {example[key]!r}, expected text")
@@ -141,6 +148,23 @@ def validate_example(example: Mapping[str, Any]) -> None:
         )
 
 
+def _validate_mask(mask: Image.Image | None, name: str) -> None:
+    known = {0, *MASK_VALUES.values(), MASK_TARGET}
+    unknown = {value for _, value in mask.getcolors(256) or ()} - known if mask is not None else set()
+    if unknown:
+        meanings = ", ".join(f"{value} {region}" for region, value in MASK_VALUES.items())
+        raise ExampleError(
+            f"{name}: mask has the value {min(unknown)}; expected 0 background, {meanings}, {MASK_TARGET} the target"
+        )
+
+
+def _mirror_mask(mask: Image.Image) -> Image.Image:
+    values = list(range(256))
+    for region, value in MASK_VALUES.items():
+        values[value] = MASK_VALUES[get_region(region).mirror]
+    return mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT).point(values)
+
+
 def _mirror_entry(entry: Mapping[str, str]) -> dict[str, str]:
     region = get_region(entry["region"]).mirror if entry["region"] else ""
     return {**entry, "region": region, "phrase": mirror_text(entry["phrase"])}
@@ -149,9 +173,9 @@ def _mirror_entry(entry: Mapping[str, str]) -> dict[str, str]:
 def flip_example(example: Mapping[str, Any]) -> Example:
     """The laterality-safe horizontal flip: the only flip there is.
 
-    Mirrors image, mask and boxes, exchanges the slots of paired regions, and swaps left and right in the region
-    findings and the report, so that every statement stays true of the mirrored image. Twice is the identity (the
-    coordinates of boxes to 1e-7).
+    Mirrors image, mask and boxes, exchanges the slots of paired regions and their values in the mask, and swaps left
+    and right in the region findings and the report, so that every statement stays true of the mirrored image. `labels`
+    stay, for no finding has a side of its own. Twice is the identity (the coordinates of boxes to 1e-7).
     """
     slots = default_hierarchy().mirror
     boxes = np.asarray(example["boxes"], dtype=np.float32)[slots]
@@ -164,5 +188,5 @@ def flip_example(example: Mapping[str, Any]) -> Example:
         "report": mirror_text(example["report"]),
     }
     if example.get("mask") is not None:
-        flipped["mask"] = example["mask"].transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        flipped["mask"] = _mirror_mask(example["mask"])
     return flipped

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from anatomy_vlm.processing.schema import MASK_VALUES
 from anatomy_vlm.processing.vocabulary import FINDING_NAMES
 from anatomy_vlm.synthesis.ct.film import CTFilm, study_films
 from anatomy_vlm.synthesis.ct.regions import region_boxes
@@ -80,7 +81,7 @@ def film_example(film: CTFilm, case: str, image_id: str, *, mask: bool = False) 
     }
     if mask:
         values = np.zeros(film.image.shape, np.uint8)
-        for value, name in enumerate(("right lung", "left lung", "cardiac silhouette"), start=1):
+        for name, value in MASK_VALUES.items():
             if name in film.regions:
                 values[film.regions[name]] = value
         example["mask"] = Image.fromarray(values)

@@ -88,6 +88,18 @@ def test_flip(claims, seed):
     np.testing.assert_array_equal(found.unmentioned, expected.unmentioned)
 
 
+def test_flip_exchanges_the_sides_in_the_mask():
+    example = make_example([], 0)
+    values = np.zeros((example["image"].height, example["image"].width), dtype=np.uint8)
+    for column, value in enumerate((1, 2, 3, 255)):
+        values[:, 2 * column] = value
+    example["mask"] = Image.fromarray(values)
+    flipped = flip_example(example)
+    expected = np.array([0, 2, 1, 3, *range(4, 256)])[values[:, ::-1]]
+    np.testing.assert_array_equal(np.asarray(flipped["mask"]), expected)
+    assert flip_example(flipped)["mask"].tobytes() == example["mask"].tobytes()
+
+
 def test_round_trip_through_datasets():
     import datasets
 
@@ -115,6 +127,7 @@ def broken_box(example, box):
         (lambda e: e.update(image=e["image"].convert("RGB")), r"image is .*expected a PIL image of mode L"),
         (lambda e: e.update(image="film.png"), r"image is 'film.png', expected a PIL image"),
         (lambda e: e.update(mask=e["image"].resize((5, 5))), r"mask is \(5, 5\) pixels, the image \(23, 17\)"),
+        (lambda e: e.update(mask=Image.new("L", (23, 17), 4)), r"mask has the value 4; expected 0 background, 1 right"),
         (lambda e: e.update(boxes=e["boxes"][:28]), r"boxes has shape \(28, 4\), expected \(29, 4\)"),
         (lambda e: e.update(boxes="none"), r"boxes is not an array of numbers"),
         (lambda e: broken_box(e, [0, 0, 0, 0]), r"boxes\[8\] \(left lung\) is \[0.0, 0.0, 0.0, 0.0\].*box_mask False"),

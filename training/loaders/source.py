@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from anatomy_vlm.processing.radiograph import ImageReadError, RadiographImage
-from anatomy_vlm.processing.schema import VIEWS, validate_example
+from anatomy_vlm.processing.schema import MASK_TARGET, VIEWS, validate_example
 from anatomy_vlm.processing.vocabulary import FINDING_NAMES, REGION_NAMES
 from anatomy_vlm.training.loaders.errors import DatasetError
 from anatomy_vlm.training.loaders.patient_splits import DEFAULT_SPLITS, check_patients, check_shares, drawn_split
@@ -213,5 +213,5 @@ def label_vector(labels: Mapping[str, float]) -> np.ndarray:
 def _mask_image(record: Record, frame: tuple[int, int], size: tuple[int, int]) -> Image.Image:
     if record.mask is None:
         return Image.new("L", size)
-    mask = Image.fromarray(np.where(record.mask(frame), np.uint8(255), np.uint8(0)))
+    mask = Image.fromarray(np.where(record.mask(frame), np.uint8(MASK_TARGET), np.uint8(0)))
     return mask if mask.size == size else mask.resize(size, Image.Resampling.NEAREST)
