@@ -54,6 +54,19 @@ def _add_phantom(phantom: argparse.ArgumentParser) -> None:
         metavar="NAME=SHARE,...",
         help="shares of the patients (default: train=0.7,validation=0.1,test=0.2)",
     )
+    phantom.add_argument(
+        "--label-noise",
+        type=_share,
+        default=0.0,
+        metavar="SHARE",
+        help="chance that the reader misses a finding, and that he states one that is not there (default: 0)",
+    )
+    phantom.add_argument(
+        "--reader-style",
+        choices=("narrative", "structured", "terse", "mixed"),
+        default="narrative",
+        help="how reports are written (default: %(default)s)",
+    )
 
 
 def _add_ct(ct: argparse.ArgumentParser) -> None:
@@ -151,12 +164,24 @@ def _run_phantom(args: argparse.Namespace) -> int:
             "splits": args.splits,
             "out": str(args.out),
             "num_workers": args.workers,
+            "label_noise": args.label_noise,
+            "reader_style": args.reader_style,
         },
     )
     for name, split in dataset.items():
         print(f"{name}: {len(split)} images")
     print(f"saved in {args.out}")
     return 0
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to 1")
+    return share
 
 
 def _splits(text: str) -> dict[str, float]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .camera import Camera
+from .chest import Chest
 from .parameters import PhantomParameters
 from .primitives import splat
 from .profiles import Z_MIN, Z_STEP, C
@@ -35,11 +36,12 @@ def airway_chains(table: np.ndarray) -> list[Chain]:
     return out
 
 
-def hilum_centres(table: np.ndarray) -> np.ndarray:
-    """Canonical centres of the right and left hilum, (2, 3); the left one is higher."""
+def hilum_centres(chest: Chest) -> np.ndarray:
+    """Canonical centres of the right and left hilum, (2, 3); the left one is higher, a collapse moves one."""
     hila = HILA.copy()
     row = ((hila[:, 2] - Z_MIN) / Z_STEP).astype(int)
-    hila[:, 0] += table[row, C["mid_x"]]
+    hila[:, 0] += chest.table[row, C["mid_x"]]
+    hila[:, 2] += chest.scalars["hilum_lift_r"], chest.scalars["hilum_lift_l"]
     return hila
 
 
@@ -62,11 +64,17 @@ def draw_gas(parameters: PhantomParameters, camera: Camera, out: np.ndarray) -> 
         level = pixels[0, 1] + half_h * zoom[0] * rng.uniform(-0.1, 0.8)
         bubble *= np.clip(level - np.arange(len(out)) + 0.5, 0, 1)[:, None]
     out += bubble
-    count = int(rng.integers(0, 9)) if rng.random() < 0.6 else 0
+    count = int(rng.integers(0, 12)) if rng.random() < 0.6 else 0
+    # Distended loops are as dark as lung.
+    widest = 22.0 if rng.random() < 0.7 else 34.0
     for _ in range(count):
         middle = np.array([[rng.uniform(-105, 110), 20.0, top - rng.uniform(45, 150)]])
         pixels, zoom = camera.project(middle)
-        a, b = rng.uniform(8, 22), rng.uniform(7, 15)
+        a, b = rng.uniform(8, widest), rng.uniform(7, 0.7 * widest)
         splat(
-            pixels, np.array([[a, b]]) * zoom[0], 0.66667 * math.pi * a * b * rng.uniform(10, 30) * zoom**2, 0.0, out
+            pixels,
+            np.array([[a, b]]) * zoom[0],
+            0.66667 * math.pi * a * b * rng.uniform(12, 2 * widest) * zoom**2,
+            0.0,
+            out,
         )

@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 
 from .fields import SCALARS
-from .parameters import BodyParameters, PlacedFinding, PoseParameters
+from .parameters import BodyParameters, PlacedFinding, PoseParameters, canonical_side
 from .profiles import build_profiles
 
 
@@ -15,7 +15,7 @@ NOISE_SIDE = 24
 
 @dataclass(frozen=True)
 class Chest:
-    """A posed chest: profile table, scalar record, consolidation blobs (n, 11), noise lattice."""
+    """A posed chest: profile table, scalar record, opacity blobs (n, 16), noise lattice."""
 
     table: np.ndarray
     scalars: np.void
@@ -35,11 +35,7 @@ def build_chest(
     blobs: list[list[float]] = []
     for finding in findings:
         numbers = finding.values
-        # A mirrored situs is drawn as a mirrored body: the patient's sides change names inside the canonical frame.
-        side = finding.side
-        if body.situs_inversus:
-            side = {"left": "right", "right": "left"}.get(side, side)
-        key = "r" if side == "right" else "l"
+        key = "r" if canonical_side(finding.side, body) == "right" else "l"
         if finding.name == "pleural effusion":
             for kind, number in (("layer_", "layer"), ("fluid_", "level")):
                 if number in numbers:
@@ -53,6 +49,9 @@ def build_chest(
         for index in range(count):
             row = [numbers[f"{axis}{index}"] for axis in ("x", "y", "z", "a", "b", "c")]
             row += [numbers["density"], numbers["noise"], numbers["sharpness"], numbers["z_low"], numbers["z_high"]]
+            # A plane that cuts it off: without one it is kept everywhere.
+            row += [numbers.get(f"plane_{axis}", 0.0) for axis in "xyz"]
+            row += [numbers.get("plane_offset", 1.0), -1.0 if key == "r" else 1.0]
             blobs.append(row)
     for inverse, name in (("heart_ir", "heart_sr"), ("heart_il", "heart_sl"), ("heart_iz", "heart_sz")):
         values[inverse] = 1.0 / values[name]
@@ -63,7 +62,7 @@ def build_chest(
     return Chest(
         table=build_profiles(body, pose),
         scalars=cast(np.void, scalars[()]),
-        blobs=np.array(blobs, float).reshape(-1, 11),
+        blobs=np.array(blobs, float).reshape(-1, 16),
         noise=noise,
     )
 
@@ -84,6 +83,7 @@ def _anatomy(body: BodyParameters, pose: PoseParameters) -> dict[str, float]:
         "heart_z": body.heart_height + _heart_floor(pose),
         "heart_sr": pose.heart_right / 46.0, "heart_sl": pose.heart_left / 85.0,
         "heart_sz": 0.98 + 0.30 * (pose.heart_left / 85.0 - 1.0),
+        "heart_side": -1.0 if body.dextrocardia else 1.0,
         "heart_cos": float(np.cos(tilt)), "heart_sin": float(np.sin(tilt)),
         "arch_x0": -10.0, "arch_y0": 20.0, "arch_z0": 72.0,
         "arch_x1": 24.0 + 7.0 * unfold, "arch_y1": -28.0, "arch_z1": 74.0 + 5.0 * unfold, "arch_r": 14.0 * body.aorta,
@@ -91,4 +91,5 @@ def _anatomy(body: BodyParameters, pose: PoseParameters) -> dict[str, float]:
         "breast_rx": 48.0 + 0.55 * body.breast, "breast_rz": 24.0 + 0.62 * body.breast,
         "fluid_r": -999.0, "fluid_l": -999.0, "layer_r": -999.0, "layer_l": -999.0, "gap_base": 0.3,
         "lung_rho": body.lung_density, "edema_z": 22.0,
+        "hilum_lift_r": pose.hilum_lift_right, "hilum_lift_l": pose.hilum_lift_left,
     }  # fmt: skip

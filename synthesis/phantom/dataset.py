@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import datasets
 
 
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 PATIENTS_PER_SHARD = 16
 PATIENT_STRIDE = 10_000_000
 PACKAGES = ("anatomy-vlm", "numpy", "numba", "scipy", "pillow", "datasets")
@@ -38,6 +38,8 @@ class Shard:
         num_studies: Films per patient.
         image_size: Pixels per side.
         domain: Film look.
+        label_noise: Chance of a misreading.
+        reader_style: How reports are written.
     """
 
     split: str
@@ -46,6 +48,8 @@ class Shard:
     num_studies: int
     image_size: int
     domain: str
+    label_noise: float = 0.0
+    reader_style: str = "narrative"
 
     @property
     def file_name(self) -> str:
@@ -61,6 +65,8 @@ def plan_shards(
     splits: Mapping[str, float],
     num_studies: int,
     domain: str | Mapping[str, str],
+    label_noise: float = 0.0,
+    reader_style: str = "narrative",
 ) -> list[Shard]:
     """Shards of a request; they depend on nothing else, so neither do the bytes."""
     shards, start = [], seed * PATIENT_STRIDE
@@ -69,7 +75,7 @@ def plan_shards(
         for index, offset in enumerate(range(0, count, PATIENTS_PER_SHARD)):
             size = min(PATIENTS_PER_SHARD, count - offset)
             patients = tuple(range(start + offset, start + offset + size))
-            shards.append(Shard(split, index, patients, num_studies, image_size, look))
+            shards.append(Shard(split, index, patients, num_studies, image_size, look, label_noise, reader_style))
         start += count
     return shards
 
@@ -90,7 +96,14 @@ def write_shard(shard: Shard, folder: str) -> int:
         for patient in shard.patients:
             name = f"phantom-{patient:08d}"
             for number in range(shard.num_studies):
-                study = generate_study(patient, number, image_size=shard.image_size, domain=shard.domain)
+                study = generate_study(
+                    patient,
+                    number,
+                    image_size=shard.image_size,
+                    domain=shard.domain,
+                    label_noise=shard.label_noise,
+                    reader_style=shard.reader_style,
+                )
                 example = to_example(study, patient_id=name, study_id=f"{name}-{number:02d}", seed=patient)
                 writer.write(schema.encode_example(example))
                 notes.append(
@@ -112,6 +125,8 @@ def generate_dataset(
     splits: Mapping[str, float] | None = None,
     num_studies: int = 1,
     domain: str | Mapping[str, str] = "mixed",
+    label_noise: float = 0.0,
+    reader_style: str = "narrative",
     out: str | Path | None = None,
     num_workers: int = 2,
     progress: bool = True,
@@ -129,6 +144,9 @@ def generate_dataset(
         splits: Share of patients by split; 80/10/10 by default.
         num_studies: Films per patient.
         domain: Film look for all splits, or one by split, see `DOMAINS`.
+        label_noise: Chance of missed and overcalled findings, see `generate_patient`; each film's parameters tell
+            which.
+        reader_style: How reports are written, see `generate_patient`.
         out: Folder to keep the dataset in; without it the dataset is held in memory.
         num_workers: Processes.
         progress: Show a progress bar.
@@ -137,6 +155,7 @@ def generate_dataset(
         SynthesisError: For a request that cannot be met or that differs from what `out` holds.
     """
     from .domains import DOMAINS
+    from .reader import check_reader
 
     splits = dict(splits or DEFAULT_SPLITS)
     looks = {split: domain if isinstance(domain, str) else domain.get(split, "") for split in splits}
@@ -147,13 +166,25 @@ def generate_dataset(
         raise SynthesisError(
             "image_size must be at least 32, num_studies and num_patients at least 1, seed at least 0"
         )
+    try:
+        check_reader(label_noise, reader_style)
+    except ValueError as error:
+        raise SynthesisError(str(error)) from None
     shards = plan_shards(
-        num_patients, seed=seed, image_size=image_size, splits=splits, num_studies=num_studies, domain=looks
+        num_patients,
+        seed=seed,
+        image_size=image_size,
+        splits=splits,
+        num_studies=num_studies,
+        domain=looks,
+        label_noise=label_noise,
+        reader_style=reader_style,
     )
     request = {
         "generator": "phantom", "generator_version": GENERATOR_VERSION, "num_patients": num_patients, "seed": seed,
         "image_size": image_size,
-        "splits": splits, "num_studies": num_studies, "domain": looks, "patients_per_shard": PATIENTS_PER_SHARD,
+        "splits": splits, "num_studies": num_studies, "domain": looks, "label_noise": label_noise,
+        "reader_style": reader_style, "patients_per_shard": PATIENTS_PER_SHARD,
     }  # fmt: skip
     if out is None:
         with tempfile.TemporaryDirectory(prefix="anatomy-vlm-") as folder:

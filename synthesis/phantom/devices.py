@@ -54,8 +54,6 @@ def device_chains(parameters: PhantomParameters, chest: Chest) -> list[Chain]:
         for points, radius, density, hollow in _draw(device, rng, sign, parameters, chest):
             amount = density * device.values["contrast"]
             out.append(chain(f"finding_{index}", points, radius, density=amount, hollow=hollow))
-    if parameters.pose.view == "AP" and parameters.look.letters != 1:
-        out += _monitor_leads(parameters)
     return out
 
 
@@ -97,7 +95,7 @@ def _draw(
         path.append((-26, 15, heart + 28 + 34 * (1 - tip)))
         return [(_shift(path, table), 1.15, 0.55, 0.0)]
     if device.name == "cardiac pacer and wires":
-        return _pacemaker(rng, sign, entry, trunk, heart, tip, table)
+        return _pacemaker(rng, sign, entry, trunk, heart, tip, float(chest.scalars["heart_side"]), table)
     pieces: list[Piece] = []
     for z in np.linspace(78, -22, int(rng.integers(5, 8))):
         angle = np.linspace(0.15, 2 * math.pi - 0.15, 26)
@@ -134,6 +132,7 @@ def _pacemaker(
     trunk: list[Point],
     heart: float,
     tip: float,
+    heart_side: float,
     table: np.ndarray,
 ) -> list[Piece]:
     box = np.array([sign * rng.uniform(88, 112), 72.0, rng.uniform(72, 104)])
@@ -145,26 +144,14 @@ def _pacemaker(
         out.append((ring, 2.6, 0.9, 0.0))
     start = tuple(box + np.array([-sign * 8, 0, 16.0]))
     common = [start, (sign * 70, 30, 112), *entry, *trunk, (-26, 16, heart + 34)]
-    ventricle = [*common, (-14, 22, heart + 2), (14, 34, heart - 22), (40 + 16 * tip, 40, heart - 26)]
+    ventricle = [
+        *common,
+        (-14, 22, heart + 2),
+        (heart_side * 14, 34, heart - 22),
+        (heart_side * (40 + 16 * tip), 40, heart - 26),
+    ]
     out.append((_shift(ventricle, table), 0.9, 1.5, 0.0))
     if rng.random() < 0.6:
         atrium = [*common, (-20, 24, heart + 6), (-12, 34, heart + 16)]
         out.append((_shift(atrium, table), 0.9, 1.5, 0.0))
-    return out
-
-
-def _monitor_leads(parameters: PhantomParameters) -> list[Chain]:
-    """Electrodes and cables on the skin of portable films: clutter that means nothing."""
-    rng = np.random.default_rng((parameters.look.look_seed, 5))
-    out = []
-    for _ in range(int(rng.integers(0, 5))):
-        middle = np.array([rng.uniform(-130, 130), 110.0, rng.uniform(-80, 120)])
-        angle = np.linspace(0, 2 * math.pi, 24)
-        ring = middle + rng.uniform(3, 6) * np.stack([np.cos(angle), 0 * angle, np.sin(angle)], axis=1)
-        out.append(chain("clutter", ring, 1.6, density=0.5))
-        knots = [middle]
-        for _ in range(3):
-            knots.append(knots[-1] + np.array([rng.normal(0, 55), 0, rng.normal(20, 55)]))
-        points, _ = curve(np.array(knots), 1.5)
-        out.append(chain("clutter", points, 0.8, density=float(rng.uniform(0.5, 1.2))))
     return out

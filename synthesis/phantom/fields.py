@@ -16,11 +16,12 @@ SCALARS = np.dtype(
     [(name, np.float64) for name in (
         "dome_rx", "dome_ry", "dome_rz", "dome_ra", "dome_rb",
         "dome_lx", "dome_ly", "dome_lz", "dome_la", "dome_lb", "dome_drop",
-        "heart_z", "heart_sr", "heart_sl", "heart_sz", "heart_ir", "heart_il", "heart_iz", "heart_cos", "heart_sin",
+        "heart_z", "heart_sr", "heart_sl", "heart_sz", "heart_ir", "heart_il", "heart_iz",
+        "heart_cos", "heart_sin", "heart_side",
         "arch_x0", "arch_y0", "arch_x1", "arch_y1", "arch_z0", "arch_z1", "arch_r",
         "breast", "breast_x", "breast_z", "breast_rx", "breast_rz",
         "fluid_r", "fluid_l", "layer_r", "layer_l", "gap_r", "gap_l", "gap_base",
-        "lung_rho", "edema", "edema_z",
+        "lung_rho", "edema", "edema_z", "hilum_lift_r", "hilum_lift_l",
     )]
 )  # fmt: skip
 
@@ -127,7 +128,7 @@ def _ellipsoid(x: float, y: float, z: float, a: float, b: float, c: float) -> fl
 @njit(cache=True, inline="always", error_model="numpy", fastmath=True)
 def heart_field(x: float, y: float, z: float, t: np.ndarray, p) -> float:
     """Pericardial outline: ventricles, right atrium, left atrium with appendage, pulmonary outflow."""
-    hx = x - t[_MX]
+    hx = (x - t[_MX]) * p.heart_side
     hx = hx * p.heart_ir if hx < 0.0 else hx * p.heart_il
     hy = y - 14.0
     hz = (z - p.heart_z) * p.heart_iz

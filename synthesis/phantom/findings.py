@@ -6,8 +6,9 @@ import math
 import numpy as np
 
 from .chest import Chest
+from .collapse import COLLAPSE, collapsed_lobe, lose_volume
 from .march import lung_field_at
-from .parameters import BodyParameters, PhantomParameters, PlacedFinding, PoseParameters
+from .parameters import BodyParameters, PhantomParameters, PlacedFinding, PoseParameters, canonical_side
 from .skeleton import Chain, chain, curve
 
 
@@ -26,6 +27,7 @@ PREVALENCE = {
     "mediastinal widening": 0.21,
     "hyperaeration": 0.22,
     "rib fracture": 0.18,
+    "lobar/segmental collapse": 0.14,
 }
 ENLARGED_HEART = "enlarged cardiac silhouette"
 ENLARGED_HEART_SHARE = 0.36
@@ -69,10 +71,20 @@ def sample_findings(rng: np.random.Generator) -> list[PlacedFinding]:
                     f.name == "pleural effusion" and f.side == side for f in out
                 ):
                     continue
+                if name == COLLAPSE and _hides_collapse(out, side):
+                    continue
                 out.append(PlacedFinding(name, side, severity, _zone(rng, name), {}))
         if out and out[-1].name == name:
             taken.add(name)
     return out
+
+
+def _hides_collapse(findings: list[PlacedFinding], side: str) -> bool:
+    """Whether other opacities or a gap of its side would keep a collapsed lobe from being told."""
+    return any(
+        f.name == "pulmonary edema/hazy opacity" or (f.name in ("consolidation", "pneumothorax") and f.side == side)
+        for f in findings
+    )
 
 
 def _grade(rng: np.random.Generator, severity: str, *ranges: tuple[float, float]) -> float:
@@ -82,6 +94,8 @@ def _grade(rng: np.random.Generator, severity: str, *ranges: tuple[float, float]
 def _zone(rng: np.random.Generator, name: str) -> str:
     if name == "linear/patchy atelectasis":
         return str(rng.choice(["mid", "lower"], p=[0.25, 0.75]))
+    if name == COLLAPSE:
+        return str(rng.choice(["upper", "lower"], p=[0.45, 0.55]))
     if name in ("consolidation", "mass/nodule (not otherwise specified)"):
         return str(rng.choice(["upper", "mid", "lower"], p=[0.3, 0.3, 0.4]))
     return ""
@@ -102,9 +116,12 @@ def _edema(rng: np.random.Generator, severity: str) -> PlacedFinding:
     )
 
 
-def adjust_pose(rng: np.random.Generator, findings: list[PlacedFinding], pose: PoseParameters) -> PoseParameters:
+def adjust_pose(
+    rng: np.random.Generator, findings: list[PlacedFinding], body: BodyParameters, pose: PoseParameters
+) -> PoseParameters:
     """The pose with the findings that change the shape of the chest itself."""
     for finding in findings:
+        side = canonical_side(finding.side, body)
         if finding.name == "mediastinal widening":
             pose = dataclasses.replace(pose, mediastinal_widening=finding.values["width"])
         elif finding.name == "hyperaeration":
@@ -119,15 +136,17 @@ def adjust_pose(rng: np.random.Generator, findings: list[PlacedFinding], pose: P
             )
         elif finding.name == "elevated hemidiaphragm":
             lift = _grade(rng, finding.severity, (0, 8), (14, 26), (34, 50))
-            if finding.side == "right":
+            if side == "right":
                 pose = dataclasses.replace(pose, dome_right=pose.dome_left + 44.0 + lift)
             else:
                 pose = dataclasses.replace(pose, dome_left=pose.dome_right + 24.0 + lift)
         elif finding.name == "pneumothorax" and finding.severity == "severe":
-            away = 1.0 if finding.side == "right" else -1.0
+            away = 1.0 if side == "right" else -1.0
             pose = dataclasses.replace(
                 pose, mediastinal_shift=pose.mediastinal_shift + away * float(rng.uniform(2, 13))
             )
+        elif finding.name == COLLAPSE:
+            pose = lose_volume(rng, finding, side, pose)
     return pose
 
 
@@ -136,10 +155,7 @@ def settle(
 ) -> PlacedFinding:
     """The finding with the numbers that its drawing needs (canonical mm)."""
     numbers = dict(finding.values)
-    # Drawing happens inside the canonical body, which is a mirror image in situs inversus.
-    sign = -1.0 if finding.side == "right" else 1.0
-    if body.situs_inversus:
-        sign = -sign
+    sign = -1.0 if canonical_side(finding.side, body) == "right" else 1.0
     dome = pose.dome_right if sign < 0 else pose.dome_left
     if finding.name == "pleural effusion":
         sulcus = dome - pose.dome_drop * 0.85
@@ -153,6 +169,8 @@ def settle(
         numbers["base"] = _grade(rng, finding.severity, (0.0, 0.15), (0.2, 0.5), (0.5, 0.8))
     elif finding.name == "consolidation":
         numbers |= _consolidation(rng, finding, sign, dome)
+    elif finding.name == COLLAPSE:
+        numbers |= collapsed_lobe(rng, finding, sign, pose)
     elif finding.name == "mass/nodule (not otherwise specified)":
         numbers |= _position(rng, finding, sign, dome)
         numbers["radius"] = _grade(rng, finding.severity, (5.5, 8), (9, 14), (16, 30))

@@ -73,9 +73,10 @@ def lattice_noise(x: float, y: float, z: float, noise: np.ndarray) -> float:
 
 @njit(cache=True, error_model="numpy", fastmath=True)
 def opacity_at(x: float, y: float, z: float, right: bool, blobs: np.ndarray, noise: np.ndarray, p) -> float:
-    """Fraction of the airspace that is filled (0 to 1) by consolidation blobs and oedema.
+    """Fraction of the airspace that is filled (0 to 1) by blobs and oedema.
 
-    A blob row: centre (3), radii (3), amplitude, noise, edge sharpness, lower limit z, upper limit z.
+    A blob row: centre (3), radii (3), amplitude, noise, edge sharpness, lower limit z, upper limit z, cutting plane
+    (normal (3) and offset: kept where n . p + offset is at least 1, cut off below 0), side (-1 right, 1 left).
     """
     w = 0.0
     for b in range(blobs.shape[0]):
@@ -83,12 +84,15 @@ def opacity_at(x: float, y: float, z: float, right: bool, blobs: np.ndarray, noi
         dy = (y - blobs[b, 1]) / blobs[b, 4]
         dz = (z - blobs[b, 2]) / blobs[b, 5]
         q = dx * dx + dy * dy + dz * dz
-        if q > 3.0 or z < blobs[b, 9] or z > blobs[b, 10]:
+        if q > 3.0 or z < blobs[b, 9] or z > blobs[b, 10] or (blobs[b, 15] < 0.0) != right:
+            continue
+        kept = blobs[b, 11] * x + blobs[b, 12] * y + blobs[b, 13] * z + blobs[b, 14]
+        if kept <= 0.0:
             continue
         v = 1.0 - math.sqrt(q)
         if blobs[b, 7] > 0.0:
             v += blobs[b, 7] * lattice_noise(x, y, z, noise)
-        v = min(max(v * blobs[b, 8], 0.0), 1.0) * blobs[b, 6]
+        v = min(max(v * blobs[b, 8], 0.0), 1.0) * blobs[b, 6] * min(kept, 1.0)
         w = max(w, v)
     if p.edema > 0.0:
         hx = (abs(x) - 52.0) / 46.0
@@ -125,7 +129,7 @@ def march(
         scale: Real millimetres per canonical millimetre, per axis.
         table: Height profiles.
         p: Record of `SCALARS`.
-        blobs: Consolidation blobs, (n, 11).
+        blobs: Blobs of consolidation and collapse, (n, 16).
         noise: Lattice of unit-variance noise.
         depth: Half the depth (canonical y) that is marched.
         spacing: Distance of the nodes in canonical y.

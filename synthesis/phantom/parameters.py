@@ -36,6 +36,8 @@ class BodyParameters:
     clavicle_lift: float
     scapula_out: float
     situs_inversus: bool
+    dextrocardia: bool
+    azygos_lobe: bool
     heart_tilt: float
     heart_height: float
     dome_gap: float
@@ -71,6 +73,8 @@ class PoseParameters:
     field_of_view: float
     centre_x: float
     centre_z: float
+    hilum_lift_right: float = 0.0
+    hilum_lift_left: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,11 @@ class PlacedFinding:
     severity: str = ""
     zone: str = ""
     values: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+def canonical_side(side: str, body: BodyParameters) -> str:
+    """The patient's side inside the canonical body, which is a mirror image in situs inversus."""
+    return {"left": "right", "right": "left"}.get(side, side) if body.situs_inversus else side
 
 
 @dataclass(frozen=True)
@@ -125,6 +134,23 @@ class LookParameters:
 
 
 @dataclass(frozen=True)
+class ReaderParameters:
+    """Who reads the film.
+
+    Args:
+        style: How the report is written, one of `reader.REPORT_STYLES`.
+        label_noise: Chance of a misreading, 0 to 1.
+        missed: Names of findings that are on the film and that the reader denies.
+        overcalled: Findings that are not on the film and that the reader states.
+    """
+
+    style: str = "narrative"
+    label_noise: float = 0.0
+    missed: tuple[str, ...] = ()
+    overcalled: tuple[PlacedFinding, ...] = ()
+
+
+@dataclass(frozen=True)
 class PhantomParameters:
     """Everything that one film needs; the same parameters give the same bytes."""
 
@@ -134,6 +160,7 @@ class PhantomParameters:
     findings: tuple[PlacedFinding, ...]
     study_seed: int
     image_size: int
+    reader: ReaderParameters = ReaderParameters()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able dictionary."""
@@ -144,6 +171,9 @@ class PhantomParameters:
         """Inverse of `to_dict`."""
         look = dict(values["look"])
         look["collimation"] = tuple(look["collimation"])
+        reader = dict(values["reader"])
+        reader["missed"] = tuple(reader["missed"])
+        reader["overcalled"] = tuple(PlacedFinding(**finding) for finding in reader["overcalled"])
         return cls(
             body=BodyParameters(**values["body"]),
             pose=PoseParameters(**values["pose"]),
@@ -151,4 +181,5 @@ class PhantomParameters:
             findings=tuple(PlacedFinding(**finding) for finding in values["findings"]),
             study_seed=values["study_seed"],
             image_size=values["image_size"],
+            reader=ReaderParameters(**reader),
         )

@@ -14,6 +14,7 @@ from .film import exposed_field, render_film
 from .findings import ENLARGED_HEART, ENLARGED_HEART_SHARE, NORMAL_SHARE, adjust_pose, sample_findings, settle
 from .march import M
 from .parameters import PhantomParameters, PlacedFinding
+from .reader import check_reader, sample_reader
 from .regions import RegionTable, build_regions
 from .render import Exposure, expose
 from .report import write_report
@@ -27,12 +28,22 @@ PORTABLE_SHARE = {"portable": 1.0, "default": 0.3}
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """A drawn study: its parameters, what was projected, its regions, its truth and its film (S, S) uint8."""
+    """A drawn study.
+
+    Args:
+        parameters: What it was drawn from.
+        exposure: What was projected.
+        regions: Boxes and masks.
+        truth: What is on the film.
+        reading: What its reader states; the truth, but for label noise.
+        film: Grey values, (S, S) uint8.
+    """
 
     parameters: PhantomParameters
     exposure: Exposure
     regions: RegionTable
     truth: Truth
+    reading: Truth
     film: np.ndarray
 
 
@@ -60,7 +71,7 @@ def sample_parameters(
         placed.append(PlacedFinding(ENLARGED_HEART))
     # Devices come from their own stream, so that they cannot depend on what was found.
     devices = sample_devices(np.random.default_rng((seed, 7004, study)), portable=view == "AP")
-    pose = frame(rng, body, adjust_pose(rng, placed, pose))
+    pose = frame(rng, body, adjust_pose(rng, placed, body, pose))
     findings = tuple(settle(rng, finding, body, pose) for finding in placed) + tuple(devices)
     return PhantomParameters(body, pose, look, findings, int(rng.integers(2**31)), image_size)
 
@@ -71,8 +82,14 @@ def draw_study(parameters: PhantomParameters) -> Study:
     exposed = exposed_field(parameters.look, parameters.image_size) > 0.5
     regions = build_regions(exposure, exposed)
     truth = build_truth(parameters, exposure, regions)
+    reading = _read(parameters, exposure, regions, truth)
     film = render_film(exposure.line, exposure.maps[M["body"]], parameters.look, view=parameters.pose.view)
-    return Study(parameters, exposure, regions, truth, film)
+    return Study(parameters, exposure, regions, truth, reading, film)
+
+
+def _read(parameters: PhantomParameters, exposure: Exposure, regions: RegionTable, truth: Truth) -> Truth:
+    reader = parameters.reader
+    return build_truth(parameters, exposure, regions, reader) if reader.missed or reader.overcalled else truth
 
 
 def settle_heart(parameters: PhantomParameters, ratio: float) -> PhantomParameters:
@@ -87,8 +104,20 @@ def settle_heart(parameters: PhantomParameters, ratio: float) -> PhantomParamete
     return dataclasses.replace(parameters, pose=pose)
 
 
-def generate_study(seed: int, study: int = 0, *, image_size: int = 224, domain: str = "default") -> Study:
-    """Sample and draw one study; a heart that projects to about half of the thorax is rescaled and drawn again."""
+def generate_study(
+    seed: int,
+    study: int = 0,
+    *,
+    image_size: int = 224,
+    domain: str = "default",
+    label_noise: float = 0.0,
+    reader_style: str = "narrative",
+) -> Study:
+    """Sample, draw and read one study; a heart that projects to about half of the thorax is rescaled and drawn again.
+
+    The arguments are those of `generate_patient`.
+    """
+    check_reader(label_noise, reader_style)
     parameters = sample_parameters(seed, study, image_size=image_size, domain=domain)
     drawn = draw_study(parameters)
     for _ in range(2):
@@ -96,19 +125,27 @@ def generate_study(seed: int, study: int = 0, *, image_size: int = 224, domain: 
         if better is drawn.parameters:
             break
         drawn = draw_study(better)
-    return drawn
+    # The reader has a stream of his own, so that film and truth are the same whoever reads.
+    rng = np.random.default_rng((seed, 7005, study))
+    reader = sample_reader(rng, drawn.truth.labels, label_noise=label_noise, reader_style=reader_style)
+    parameters = dataclasses.replace(drawn.parameters, reader=reader)
+    reading = _read(parameters, drawn.exposure, drawn.regions, drawn.truth)
+    return dataclasses.replace(drawn, parameters=parameters, reading=reading)
 
 
 def to_example(study: Study, *, patient_id: str, study_id: str, seed: int) -> dict[str, Any]:
     """A study as an example of the schema (`processing.schema`)."""
-    rng = np.random.default_rng((seed, 7003, study.parameters.study_seed))
+    parameters, reading = study.parameters, study.reading
+    rng = np.random.default_rng((seed, 7003, parameters.study_seed))
     return {
         "image": Image.fromarray(study.film),
         "boxes": study.regions.boxes,
         "box_mask": study.regions.box_mask,
-        "region_findings": [_entry(rng, statement) for statement in study.truth.statements],
-        "labels": study.truth.labels,
-        "report": write_report(rng, study.truth.statements, study.truth.labels, view=study.parameters.pose.view),
+        "region_findings": [_entry(rng, statement) for statement in reading.statements],
+        "labels": reading.labels,
+        "report": write_report(
+            rng, reading.statements, reading.labels, view=parameters.pose.view, style=parameters.reader.style
+        ),
         "patient_id": patient_id,
         "study_id": study_id,
         "image_id": f"{study_id}-{study.parameters.pose.view.lower()}",
@@ -128,7 +165,13 @@ def _entry(rng: np.random.Generator, statement: Statement) -> dict[str, str]:
 
 
 def generate_patient(
-    seed: int, *, image_size: int = 224, num_studies: int = 1, domain: str = "default"
+    seed: int,
+    *,
+    image_size: int = 224,
+    num_studies: int = 1,
+    domain: str = "default",
+    label_noise: float = 0.0,
+    reader_style: str = "narrative",
 ) -> list[dict[str, Any]]:
     """Examples of one synthetic patient.
 
@@ -140,6 +183,10 @@ def generate_patient(
         image_size: Pixels per side of the square film.
         num_studies: Number of films.
         domain: Film look: "default", "portable", "film", "equalised", "low_dose" or "mixed".
+        label_noise: Chance from 0 to 1 that the reader misses a finding of the film, each for itself, and that he
+            states one that is not there. It changes statements, labels and report alike, never film and boxes.
+        reader_style: How reports are written: "narrative" (sections of sentences), "structured" (a line per organ),
+            "terse" (conclusion only) or "mixed".
 
     Returns:
         Dictionaries in the schema of `anatomy_vlm.processing.schema`.
@@ -147,7 +194,14 @@ def generate_patient(
     patient = f"phantom-{seed:08d}"
     return [
         to_example(
-            generate_study(seed, study, image_size=image_size, domain=domain),
+            generate_study(
+                seed,
+                study,
+                image_size=image_size,
+                domain=domain,
+                label_noise=label_noise,
+                reader_style=reader_style,
+            ),
             patient_id=patient,
             study_id=f"{patient}-{study:02d}",
             seed=seed,

@@ -134,7 +134,7 @@ def build_regions(exposure: Exposure, exposed: np.ndarray | None = None) -> Regi
     mirrored = camera.scale[0] < 0
     found: dict[str, Box | None] = {}
     lungs, cavities = {}, {}
-    hila = hilum_centres(table)
+    hila = hilum_centres(exposure.chest)
     for side in SIDES:
         # Inside a mirrored body the patient's right is the canonical left.
         own = side if not mirrored else SIDES[1 - SIDES.index(side)]
@@ -259,6 +259,9 @@ def _vascular_boxes(found: dict[str, Box | None], exposure: Exposure) -> None:
     found["svc"] = point_box(svc, np.maximum(rows[:, C["svc_r"]], 7.0) * scale, camera)
     centre = np.array([[svc[0, 0], svc[0, 1], junction]])
     found["cavoatrial junction"] = point_box(centre + np.array([(-15.0, 0, -15.0), (15.0, 0, 15.0)]), 0.0, camera)
+    if p["heart_side"] < 0:
+        # Of an isolated dextrocardia no film tells where the atrium lies.
+        return
     # The atrial ellipsoid of fields.heart_field, in its scaled coordinates.
     mid = table[_row(float(p["heart_z"])), C["mid_x"]]
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .air import airway_chains, draw_gas, hilum_centres
+from .azygos import azygos_chains
 from .camera import Camera, build_camera
 from .chest import Chest, build_chest
+from .clutter import clutter_chains
 from .devices import device_chains
 from .findings import finding_chains
 from .march import NUM_MAPS, M, march
@@ -86,12 +88,12 @@ def expose(parameters: PhantomParameters) -> Exposure:
     water -= np.minimum(gut, 0.6 * maps[M["abdomen"]])
 
     soft = np.zeros((size, size), np.float32)
-    small = finding_chains(parameters, chest)
+    small = finding_chains(parameters, chest) + azygos_chains(body, chest.table)
     for item in small:
         draw_chain(item, camera, soft)
     water += np.minimum(soft, 60.0)
     metal = np.zeros((size, size), np.float32)
-    devices = device_chains(parameters, chest)
+    devices = device_chains(parameters, chest) + clutter_chains(parameters)
     for item in devices:
         draw_chain(item, camera, metal)
 
@@ -135,7 +137,7 @@ def draw_plates(item: Plates, camera: Camera, out: np.ndarray) -> None:
 
 def _draw_vessels(parameters: PhantomParameters, chest: Chest, camera: Camera, layer: np.ndarray) -> None:
     body = parameters.body
-    hila = hilum_centres(chest.table)
+    hila = hilum_centres(chest)
     congestion = max((f.values.get("congestion", 0.0) for f in parameters.findings), default=0.0)
     spread = body.vessel_scale * (1 + 0.25 * congestion)
     upright = 0.15 if parameters.pose.view == "PA" else 0.55

@@ -5,7 +5,7 @@ import numpy as np
 from anatomy_vlm.processing.statements import Statement, num_styles, render_sentence
 from anatomy_vlm.processing.vocabulary import FINDING_NAMES, get_finding, get_region
 
-from .truth import DEVICES, PARENTS
+from .truth import DEVICES, MIDLINE_FINDINGS, PARENTS
 
 
 # What a radiologist denies when nothing is there, and how often.
@@ -19,6 +19,14 @@ DENIED = {
     "rib fracture": 0.2,
     "mass/nodule (not otherwise specified)": 0.2,
     "lung opacity": 0.15,
+}
+# Headings of a structured report; what has none is the lungs'.
+ORGANS = {
+    "Lines and tubes": DEVICES,
+    "Lungs": (),
+    "Pleura": ("pneumothorax", "pleural effusion", "costophrenic angle blunting", "elevated hemidiaphragm"),
+    "Heart and mediastinum": (*MIDLINE_FINDINGS,),
+    "Bones": ("rib fracture", "fracture"),
 }
 INDICATIONS = (
     "Cough.",
@@ -48,16 +56,27 @@ def _parents(region: str | None) -> tuple[str, ...]:
     return get_region(region).parents if region else ()
 
 
-def write_report(rng: np.random.Generator, statements: list[Statement], labels: np.ndarray, *, view: str) -> str:
-    """A report with findings and impression, true of the statements."""
+def write_report(
+    rng: np.random.Generator, statements: list[Statement], labels: np.ndarray, *, view: str, style: str = "narrative"
+) -> str:
+    """A report that is true of the statements.
+
+    Args:
+        rng: Source of randomness.
+        statements: What the reader states of regions.
+        labels: What he states of the film, (number of findings,).
+        view: Named in some reports.
+        style: "narrative" (sections of sentences), "structured" (a line per organ) or "terse" (conclusion only).
+    """
     specific = {name for name in FINDING_NAMES if labels[FINDING_NAMES.index(name)] == 1 and name not in PARENTS}
     # A parent is mentioned only where none of its children is named.
-    findings, impression = [], []
+    findings: list[tuple[str, str]] = []
+    impression: list[str] = []
     for name in [n for n in FINDING_NAMES if n in specific]:
         chosen = most_specific(statements, name)
         limit = 1 if name in DEVICES else 2
         keep = [chosen[i] for i in sorted(rng.permutation(len(chosen))[:limit])]
-        findings += [say(rng, statement) for statement in keep]
+        findings += [(name, say(rng, statement)) for statement in keep]
         if name not in DEVICES and name not in ("costophrenic angle blunting", "vascular congestion"):
             severity = next((s.severity for s in chosen if s.severity in get_finding(name).severities), None)
             impression.append(
@@ -65,25 +84,29 @@ def write_report(rng: np.random.Generator, statements: list[Statement], labels: 
             )
     unsure = [s for s in statements if s.polarity == "uncertain"]
     if unsure and rng.random() < 0.4:
-        findings.append(say(rng, unsure[int(rng.integers(len(unsure)))]))
-    denials = []
+        doubt = unsure[int(rng.integers(len(unsure)))]
+        findings.append((doubt.finding, say(rng, doubt)))
+    denials: list[tuple[str, str]] = []
     for name, share in DENIED.items():
         if labels[FINDING_NAMES.index(name)] == 0 and rng.random() < share:
-            denials.append(say(rng, Statement(name, "absent")))
+            denials.append((name, say(rng, Statement(name, "absent"))))
         elif labels[FINDING_NAMES.index(name)] == 1 and rng.random() < 0.4 * share:
             other = [
                 s
                 for s in statements
                 if s.finding == name and s.polarity == "absent" and s.region and s.region.endswith(" lung")
             ]
-            denials += [say(rng, s) for s in other[:1]]
+            denials += [(name, say(rng, s)) for s in other[:1]]
     if not findings and not denials:
-        denials.append(say(rng, Statement("pneumothorax", "absent")))
+        denials.append(("pneumothorax", say(rng, Statement("pneumothorax", "absent"))))
     if rng.random() < 0.5:
         denials = [denials[i] for i in rng.permutation(len(denials))]
     if not impression:
         impression = ["No acute cardiopulmonary abnormality." if rng.random() < 0.7 else "Normal chest radiograph."]
-    body = " ".join(findings + denials)
+    if style == "terse":
+        # What was found, and at most two denials.
+        return " ".join([*impression, *(text for _, text in denials[:2])])
+    body = _by_organ(findings + denials) if style == "structured" else " ".join(t for _, t in findings + denials)
     numbered = len(impression) > 1 and rng.random() < 0.5
     conclusion = " ".join(f"{i}. {text}" for i, text in enumerate(impression, 1)) if numbered else " ".join(impression)
     parts = []
@@ -91,5 +114,16 @@ def write_report(rng: np.random.Generator, statements: list[Statement], labels: 
         parts.append(f"EXAMINATION: Chest radiograph, {view} view.")
     if rng.random() < 0.5:
         parts.append(f"INDICATION: {INDICATIONS[int(rng.integers(len(INDICATIONS)))]}")
-    parts += [f"FINDINGS: {body}", f"IMPRESSION: {conclusion}"]
+    parts += [f"FINDINGS:{body}" if style == "structured" else f"FINDINGS: {body}", f"IMPRESSION: {conclusion}"]
     return "\n".join(parts)
+
+
+def _by_organ(sentences: list[tuple[str, str]]) -> str:
+    """Sentences below the heading of their organ; an organ of which nothing is said is left out."""
+    organ_of = {name: organ for organ, names in ORGANS.items() for name in names}
+    lines = []
+    for organ in ORGANS:
+        said = [text for name, text in sentences if organ_of.get(name, "Lungs") == organ]
+        if said:
+            lines.append(f"\n{organ}: {' '.join(said)}")
+    return "".join(lines)

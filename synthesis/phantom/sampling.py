@@ -53,6 +53,8 @@ def sample_body(rng: np.random.Generator) -> BodyParameters:
         clavicle_lift=clipped(rng, 9.0, 10.0, -18, 34),
         scapula_out=clipped(rng, 18, 14, -14, 46),
         situs_inversus=bool(rng.random() < 0.004),
+        dextrocardia=bool(rng.random() < 0.004),
+        azygos_lobe=bool(rng.random() < 0.008),
         heart_tilt=clipped(rng, 33, 8, 14, 52),
         heart_height=clipped(rng, 21, 5, 8, 34),
         dome_gap=clipped(rng, 11, 9, -10, 34),
@@ -122,6 +124,9 @@ def frame(rng: np.random.Generator, body: BodyParameters, pose: PoseParameters) 
     width = abs(pixels[1, 0] - pixels[0, 0])
     height = abs(pixels[2, 1] - pixels[3, 1])
     share = clipped(rng, 0.86 if portable else 0.80, 0.10, 0.50, 1.14)
+    if rng.random() < 0.15:
+        # A film as large as the trunk: arms, neck and half of the abdomen are on it.
+        share = float(rng.uniform(0.46, 0.70))
     field = max(width / share, height / clipped(rng, 0.91, 0.07, 0.7, 1.12))
     middle_x = 0.5 * (pixels[0, 0] + pixels[1, 0])
     middle_z = 0.5 * (pixels[2, 1] + pixels[3, 1])

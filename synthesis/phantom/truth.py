@@ -1,6 +1,6 @@
 """What is true of an exposure: facts per region and labels per image, from what was drawn and where it projects."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,10 +14,11 @@ from anatomy_vlm.processing.vocabulary import (
     more_general_findings,
 )
 
+from .collapse import COLLAPSE
 from .devices import PREVALENCE as DEVICE_SHARES
 from .findings import ENLARGED_HEART
 from .march import M
-from .parameters import PhantomParameters, PlacedFinding
+from .parameters import PhantomParameters, PlacedFinding, ReaderParameters, canonical_side
 from .regions import SIDES, RegionTable
 from .render import Exposure
 
@@ -27,6 +28,7 @@ OPACITIES = (
     "linear/patchy atelectasis",
     "pulmonary edema/hazy opacity",
     "mass/nodule (not otherwise specified)",
+    COLLAPSE,
 )
 LUNG_FINDINGS = (*OPACITIES, "pneumothorax", "pleural effusion", "costophrenic angle blunting", "vascular congestion",
                  "hyperaeration", "rib fracture")  # fmt: skip
@@ -36,6 +38,8 @@ MIDLINE_FINDINGS = {
 }
 DEVICES = tuple(DEVICE_SHARES)
 PARENTS = ("lung opacity", "airspace opacity", "atelectasis", "lung lesion", "fracture", "support device")
+# Said of what another finding shows.
+SHOWN_BY = ("costophrenic angle blunting", "vascular congestion")
 DRAWN = (*LUNG_FINDINGS, "elevated hemidiaphragm", *MIDLINE_FINDINGS, *DEVICES, *PARENTS)
 CARDIOTHORACIC_LIMIT = 0.5
 PRESENT_OF_EXTENT, PRESENT_OF_REGION, TOUCHES = 0.25, 0.14, 0.02
@@ -77,21 +81,31 @@ def heart_severity(ratio: float) -> str:
     return "mild" if ratio < 0.56 else "moderate" if ratio < 0.62 else "severe"
 
 
-def build_truth(parameters: PhantomParameters, exposure: Exposure, table: RegionTable) -> Truth:
-    """Statements and labels of an exposure."""
+def build_truth(
+    parameters: PhantomParameters, exposure: Exposure, table: RegionTable, reader: ReaderParameters | None = None
+) -> Truth:
+    """Statements and labels of an exposure; with a reader, what that reader makes of it."""
+    missed, overcalled = (reader.missed, reader.overcalled) if reader else ((), ())
     facts = _Facts()
     extents: dict[int, np.ndarray] = {}
     areas = _lung_areas(table)
     for index, finding in enumerate(parameters.findings):
         extent = finding_extent(parameters, exposure, table, index)
         extents[index] = extent
-        _place(facts, finding, extent, table, areas)
+        if finding.name not in missed:
+            _place(facts, finding, extent, table, areas)
     severity = heart_severity(table.cardiothoracic_ratio)
-    if severity:
+    if severity and ENLARGED_HEART not in missed:
         facts.add(ENLARGED_HEART, "cardiac silhouette", severity)
+    for finding in overcalled:
+        if finding.name == ENLARGED_HEART:
+            facts.add(ENLARGED_HEART, "cardiac silhouette", finding.severity)
+        else:
+            _place(facts, _one_sided(finding), _supposed_extent(finding, table, areas), table, areas)
     measured = not np.isnan(table.cardiothoracic_ratio)
     visible = {name for name, mask in zip(REGION_NAMES, table.box_mask, strict=True) if mask}
-    return Truth(_statements(facts, visible, measured), _labels(facts, parameters, visible, measured), extents)
+    placed = {finding.name for finding in parameters.findings} - set(missed)
+    return Truth(_statements(facts, visible, measured), _labels(facts, placed, visible, measured), extents)
 
 
 def _lung_areas(table: RegionTable) -> dict[str, np.ndarray]:
@@ -128,15 +142,16 @@ def finding_extent(parameters: PhantomParameters, exposure: Exposure, table: Reg
             ellipse &= np.arange(size)[:, None] < limit[0, 1]
             extent |= ellipse
         return extent & table.lungs[finding.side]
+    if finding.name == COLLAPSE:
+        # It is partly behind the heart, outside of what counts as lung.
+        return (maps[M[f"opacity_{finding.side}"]] > 10.0) & (maps[M["abdomen"]] < 60.0)
     if finding.name == "pulmonary edema/hazy opacity":
         reach = np.sqrt(max(np.log(numbers["amount"] / 0.09), 0.05))
         for sign in (-1.0, 1.0):
             extent |= _ellipse(np.array([[52.0 * sign, -8.0, 22.0]]), 46.0 * reach, 62.0 * reach, exposure)
         return extent & (table.lungs["right"] | table.lungs["left"])
     if finding.name == "rib fracture":
-        side = finding.side
-        if parameters.body.situs_inversus:
-            side = SIDES[1 - SIDES.index(side)]
+        side = canonical_side(finding.side, parameters.body)
         for item in exposure.chains.get(f"rib_{side}_{int(numbers['rib'])}", []):
             # The rib's chain starts at an angle of 0.13 with steps of 0.02.
             at = min(int((numbers["angle"] - 0.13) / 0.02), len(item.points) - 1)
@@ -148,6 +163,19 @@ def finding_extent(parameters: PhantomParameters, exposure: Exposure, table: Reg
         for (u, v), r in zip(pixels, reach, strict=True):
             extent[max(int(v - r), 0) : max(int(v + r) + 1, 0), max(int(u - r), 0) : max(int(u + r) + 1, 0)] = True
     return extent
+
+
+def _one_sided(finding: PlacedFinding) -> PlacedFinding:
+    """An overcalled finding with the side that its kind has."""
+    return replace(finding, side="") if finding.name == "pulmonary edema/hazy opacity" else finding
+
+
+def _supposed_extent(finding: PlacedFinding, table: RegionTable, areas: dict[str, np.ndarray]) -> np.ndarray:
+    """Where a reader believes to see what is not there: a zone, both lungs for an edema."""
+    nothing = np.zeros_like(table.heart)
+    if finding.name == "pulmonary edema/hazy opacity":
+        return areas.get("right lung", nothing) | areas.get("left lung", nothing)
+    return areas.get(f"{finding.side} {finding.zone} lung zone", nothing)
 
 
 def _ellipse(centre: np.ndarray, a: float, b: float, exposure: Exposure) -> np.ndarray:
@@ -188,6 +216,8 @@ def _place(
             facts.add(name, f"{own} costophrenic angle", severity)
             facts.add("costophrenic angle blunting", f"{own} costophrenic angle", severity)
             continue
+        if name == COLLAPSE:
+            facts.add(name, f"{own} {finding.zone} lung zone", severity)
         for region, area in areas.items():
             if get_region(region).side != own or region not in get_finding(name).regions or region == f"{own} lung":
                 continue
@@ -260,11 +290,11 @@ def _statements(facts: _Facts, visible: set[str], measured: bool) -> list[Statem
     return out
 
 
-def _labels(facts: _Facts, parameters: PhantomParameters, visible: set[str], measured: bool) -> np.ndarray:
+def _labels(facts: _Facts, placed: set[str], visible: set[str], measured: bool) -> np.ndarray:
     labels = np.full(len(FINDING_NAMES), np.nan, np.float32)
     present = {name for name, region in facts.present if region in visible}
     # Placed where the film does not show it: neither present nor absent.
-    hidden = {finding.name for finding in parameters.findings} | {name for name, _ in facts.present | facts.unsure}
+    hidden = placed | {name for name, _ in facts.present | facts.unsure}
     for name in DRAWN:
         if name in present:
             labels[FINDING_NAMES.index(name)] = 1.0

@@ -16,6 +16,8 @@ def load_phantom(
     splits: dict[str, float] | None = None,
     domain: str = "mixed",
     num_workers: int = 2,
+    label_noise: float = 0.0,
+    reader_style: str = "narrative",
 ) -> datasets.DatasetDict:
     """
     Args:
@@ -27,6 +29,8 @@ def load_phantom(
         splits: Fraction of the patients in each split; 70, 10 and 20 % by default.
         domain: Look of the films: a name of `anatomy_vlm.synthesis.phantom.DOMAINS`, or "mixed".
         num_workers: Processes that draw.
+        label_noise: Chance that the reader misses a finding, and that he states one that is not there, 0 to 1.
+        reader_style: How reports are written: "narrative", "structured", "terse" or "mixed".
     """
     from anatomy_vlm.synthesis import generate_dataset
 
@@ -40,5 +44,7 @@ def load_phantom(
         domain=domain,
         out=Path(out),
         num_workers=num_workers,
+        label_noise=label_noise,
+        reader_style=reader_style,
     )
     return check_splits(dataset, out)
