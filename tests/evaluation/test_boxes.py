@@ -6,8 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anatomy_vlm.training.evaluation.arrays import MetricInputError
-from anatomy_vlm.training.evaluation.boxes import box_iou, mean_iou, mean_iou_per_region, prior_boxes, region_iou
+from anatomy_vlm.training.evaluation.boxes import (
+    box_iou,
+    mean_iou,
+    mean_iou_per_region,
+    prior_boxes,
+    region_iou,
+    unconditional_iou,
+)
 from anatomy_vlm.training.evaluation.mean_average_precision import COCO_IOU_THRESHOLDS, mean_average_precision
+from anatomy_vlm.training.evaluation.thresholds import Threshold, ThresholdSourceError
 
 
 corner = st.integers(0, 12)
@@ -43,6 +51,22 @@ def test_missing_regions_are_neither_hits_nor_misses():
     assert mean_iou(iou) == 0.5
     empty = region_iou(predicted, target, np.zeros((2, 2)))
     assert np.isnan(mean_iou(empty)) and np.isnan(mean_iou_per_region(empty)).all()
+
+
+def test_misses_and_inventions_count_in_the_unconditional_iou():
+    box, half = [0, 0, 2, 2], [0, 0, 1, 2]
+    predicted, target = np.array([[half, half, half, half]]), np.array([[box, box, box, box]])
+    there, presence = np.array([[True, True, False, False]]), [[0.9, 0.1, 0.9, 0.1]]
+    iou = unconditional_iou(predicted, presence, target, there, Threshold(0.5, "fixed"))
+    # Found, missed, invented, rightly silent.
+    assert iou[0] == pytest.approx([0.5, 0.0, 0.0, np.nan], nan_ok=True)
+    assert mean_iou(iou) == pytest.approx(0.5 / 3)
+    every = unconditional_iou(predicted, np.ones((1, 4)), target, np.ones((1, 4)), Threshold(0.5, "fixed"))
+    assert (every == region_iou(predicted, target, np.ones((1, 4)))).all()
+    with pytest.raises(ThresholdSourceError, match="source"):
+        unconditional_iou(predicted, presence, target, there, 0.5)
+    with pytest.raises(MetricInputError, match="presence"):
+        unconditional_iou(predicted, [[np.nan] * 4], target, there, Threshold(0.5, "fixed"))
 
 
 def test_mean_iou_with_weights_is_repeats():

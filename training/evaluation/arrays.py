@@ -4,7 +4,8 @@ The policy, everywhere in this package:
 
 - a **label** of NaN is unknown: the pair is left out, it is neither a positive nor a negative;
 - a **score** of NaN is a mistake of the caller and raises;
-- a metric that is not defined (no positives, no ground truth, ...) is NaN, never 0 and never 0.5;
+- a metric that is not defined (no positives, no ground truth, an empty mask on both sides, a query without a relevant
+  item, ...) is NaN, never 0 and never 0.5;
 - a macro mean is the mean over the classes where the metric is defined, NaN if there are none.
 """
 
@@ -70,3 +71,25 @@ def nan_mean(values: ArrayLike, axis: int = -1) -> FloatArray:
     array = np.asarray(values, dtype=np.float64)
     defined = ~np.isnan(array)
     return nan_divide(np.where(defined, array, 0.0).sum(axis=axis), defined.sum(axis=axis))
+
+
+def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
+    """Mean of per-item values over the items where they are defined, for a whole bootstrap in one call.
+
+    Args:
+        values: shape (n, ...), NaN where an item has no value.
+        weights: shape (..., n), see `roc_auc`; None weighs every item by 1.
+
+    Returns:
+        shape (leading dimensions of the weights, trailing dimensions of the values); NaN where nothing is defined.
+
+    >>> float(weighted_mean([0.5, np.nan, 1.0]))
+    0.75
+    """
+    items = np.asarray(values, dtype=np.float64)
+    weight = np.ones(items.shape[:1]) if weights is None else np.asarray(weights, dtype=np.float64)
+    if weight.shape[-1:] != items.shape[:1]:
+        raise MetricInputError(f"the last dimension of weights has to be the {len(items)} items, got {weight.shape}")
+    known = ~np.isnan(items)
+    total = np.tensordot(weight, np.where(known, items, 0.0), axes=(-1, 0))
+    return nan_divide(total, np.tensordot(weight, known.astype(float), axes=(-1, 0)))[()]

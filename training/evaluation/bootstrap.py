@@ -6,7 +6,7 @@ metric with those counts as weights is the metric of the resample, and all resam
 What is done with undefined values: a resample in which the metric is not defined (no positives were drawn) is left
 out; if more than 5 % of the resamples are left out there is no interval (NaN), because the rest are not a sample of
 anything. The number of distinct resamples is that of a multinomial draw: with 20 patients or more, 1,000 resamples
-are 1,000 different ones.
+are 1,000 different ones; `num_distinct` counts them.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -61,6 +61,11 @@ class PatientBootstrap:
     def num_patients(self) -> int:
         return self.counts.shape[1]
 
+    @property
+    def num_distinct(self) -> int:
+        """How many different resamples there are; a handful of patients cannot give 1,000."""
+        return len(np.unique(self.counts, axis=0))
+
     def resample(self, statistic: Callable[[FloatArray], FloatArray], rows: np.ndarray | None = None) -> FloatArray:
         """Value of a statistic in every resample.
 
@@ -96,9 +101,13 @@ def percentile_interval(values: FloatArray, confidence: float = 0.95) -> FloatAr
         raise MetricInputError(f"confidence has to lie between 0 and 1, got {confidence}")
     tail = (1 - confidence) / 2
     flat = values.reshape(len(values), -1)
-    defined_share = (~np.isnan(flat)).mean(axis=0)
     ends = np.full((2, flat.shape[1]), np.nan)
-    usable = defined_share >= _MIN_DEFINED_SHARE
+    usable = defined_share_suffices(flat)
     if usable.any():
         ends[:, usable] = np.nanquantile(flat[:, usable], [tail, 1 - tail], axis=0)
     return ends.reshape(2, *values.shape[1:])
+
+
+def defined_share_suffices(resampled: FloatArray) -> np.ndarray:
+    """Whether at most 5 % of the resamples, the first dimension, are undefined: bool of the other dimensions."""
+    return (~np.isnan(resampled)).mean(axis=0) >= _MIN_DEFINED_SHARE

@@ -8,7 +8,8 @@ is NaN, not 0: a missing region is neither a hit nor a miss.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from anatomy_vlm.training.evaluation.arrays import BoolArray, FloatArray, MetricInputError, nan_divide, nan_mean
+from anatomy_vlm.training.evaluation.arrays import BoolArray, FloatArray, MetricInputError, nan_mean, weighted_mean
+from anatomy_vlm.training.evaluation.thresholds import Threshold, require_threshold
 
 
 def box_iou(first: ArrayLike, second: ArrayLike) -> FloatArray:
@@ -56,6 +57,40 @@ def region_iou(predicted: ArrayLike, target: ArrayLike, target_mask: ArrayLike) 
     return np.where(mask, iou, np.nan)
 
 
+def unconditional_iou(
+    predicted: ArrayLike, presence: ArrayLike, target: ArrayLike, target_mask: ArrayLike, threshold: Threshold
+) -> FloatArray:
+    """IoU of the boxes that a detector commits to: not conditional on the region being there, nor on it being found.
+
+    A region that is there and not called is a miss, one that is called and not there an invention; both count 0. An
+    IoU over found regions only rises when the hard ones are left out.
+
+    Args:
+        predicted: shape (n, regions, 4).
+        presence: shape (n, regions), confidence that the region is in the image.
+        target, target_mask: as in `region_iou`; here a False of the mask has to mean that the region is not there.
+        threshold: from which presence a region is called, with its source.
+
+    Returns:
+        shape (n, regions); NaN where the region is neither there nor called. `mean_iou` joins it.
+
+    Raises:
+        ThresholdSourceError: a bare number in place of the threshold.
+        MetricInputError: see `region_iou`; presence of another shape or NaN.
+
+    >>> box = [[[0, 0, 1, 1]]]
+    >>> float(unconditional_iou(box, [[0.3]], box, [[True]], Threshold(0.5, "fixed"))[0, 0])
+    0.0
+    """
+    require_threshold(threshold)
+    iou = region_iou(predicted, target, target_mask)
+    score = np.asarray(presence, dtype=np.float64)
+    if score.shape != iou.shape or np.isnan(score).any():
+        raise MetricInputError(f"presence has to be {iou.shape} numbers without NaN, got {score.shape}")
+    called, there = score >= threshold.value, ~np.isnan(iou)
+    return np.where(called & there, iou, np.where(called | there, 0.0, np.nan))
+
+
 def mean_iou_per_region(iou: FloatArray, weights: ArrayLike | None = None) -> FloatArray:
     """Mean IoU of each region over the images that have it.
 
@@ -66,9 +101,7 @@ def mean_iou_per_region(iou: FloatArray, weights: ArrayLike | None = None) -> Fl
     Returns:
         shape (..., regions); NaN for a region without ground truth.
     """
-    weight = np.ones(iou.shape[0]) if weights is None else np.asarray(weights, dtype=np.float64)
-    known = ~np.isnan(iou)
-    return nan_divide(weight @ np.where(known, iou, 0.0), weight @ known.astype(float))
+    return weighted_mean(iou, weights)
 
 
 def mean_iou(iou: FloatArray, weights: ArrayLike | None = None) -> FloatArray:
