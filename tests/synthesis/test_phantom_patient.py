@@ -54,7 +54,7 @@ def normal_parameters(seed=3, **pose):
     """A wholly normal upright study without devices or marks."""
     parameters = sample_parameters(seed, image_size=SIZE)
     look = dataclasses.replace(parameters.look, marker="", letters=0, collimation=(0.0,) * 4, photons=1e6)
-    body = dataclasses.replace(parameters.body, scoliosis=0.0, situs_inversus=False)
+    body = dataclasses.replace(parameters.body, scoliosis=0.0, situs_inversus=False, dextrocardia=False)
     settled = {"view": "PA", "supine": False, "rotation": 0.0, "roll": 0.0, "lordosis": 0.0, **pose}
     return dataclasses.replace(
         parameters, look=look, body=body, findings=(), pose=dataclasses.replace(parameters.pose, **settled)
@@ -112,7 +112,8 @@ def test_right_lung_lies_left_of_left_lung(studies):
 def test_heart_points_to_the_patients_left(studies):
     seen = 0
     for study in studies:
-        if study.parameters.body.situs_inversus or abs(study.parameters.pose.rotation) > 6:
+        body = study.parameters.body
+        if body.situs_inversus or body.dextrocardia or abs(study.parameters.pose.rotation) > 6:
             continue
         if has(study, "cardiac silhouette", "spine"):
             heart, spine = box_of(study, "cardiac silhouette"), box_of(study, "spine")
