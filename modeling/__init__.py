@@ -8,7 +8,8 @@ from transformers import (
 )
 
 from .configuration_anatomy_vlm import CHEST_REGIONS, AnatomyVLMConfig, AnatomyVLMVisionConfig
-from .modeling_anatomy_vlm import AnatomyVLMModel, AnatomyVLMOutput, AnatomyVLMPreTrainedModel
+from .modeling_anatomy_vlm import AnatomyVLMModel, AnatomyVLMPreTrainedModel
+from .output_anatomy_vlm import AnatomyVLMOutput
 from .vision_anatomy_vlm import AnatomyVLMVisionModel
 
 

@@ -154,6 +154,12 @@ class AnatomyVLMConfig(PreTrainedConfig):
             λ of the paper's three losses: boxes, image against disease prompts, regions against phrases.
         presence_loss_weight (`float`, *optional*, defaults to 1.0): Weight of region presence, inside the first.
         l1_loss_weight, giou_loss_weight (`float`, *optional*, default to 5.0 and 2.0): Parts of the box loss.
+        auxiliary_loss (`bool`, *optional*, defaults to `False`):
+            Whether the boxes are also learnt from each layer but the last, with the weights above and a mean over
+            the layers (DETR's auxiliary loss).
+        fine_loss_type (`str`, *optional*, defaults to `"contrastive"`):
+            Between regions and phrases: `"contrastive"`, multi-positive InfoNCE in both directions, or `"sigmoid"`,
+            SigLIP's; the latter wants its initial scale and bias (log 10 and -10) below.
         logit_scale_init_value, logit_bias_init_value (`float`, *optional*, default to 2.3026 and -5.0):
             Initial log-scale and bias of the sigmoid between image and disease prompt.
         region_logit_scale_init_value, region_logit_bias_init_value (`float`, *optional*, default to 2.6593 and 0.0):
@@ -188,6 +194,8 @@ class AnatomyVLMConfig(PreTrainedConfig):
     presence_loss_weight: float | int = 1.0
     l1_loss_weight: float | int = 5.0
     giou_loss_weight: float | int = 2.0
+    auxiliary_loss: bool = False
+    fine_loss_type: str = "contrastive"
     logit_scale_init_value: float = 2.3026
     logit_bias_init_value: float | int = -5.0
     region_logit_scale_init_value: float = 2.6593
@@ -207,6 +215,7 @@ class AnatomyVLMConfig(PreTrainedConfig):
             "text_pooling": ("cls", "mean", "pooler"),
             "region_pooling": ("image", "box"),
             "box_assignment": ("fixed", "hungarian"),
+            "fine_loss_type": ("contrastive", "sigmoid"),
         }
         if self.glimpse_size < 0:
             raise ValueError(f"`glimpse_size` ({self.glimpse_size}) must be 0 (none) or a number of pixels.")

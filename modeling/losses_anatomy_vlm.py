@@ -1,14 +1,14 @@
 # Copyright 2026 The Anatomy-VLM authors. Licensed under the Apache License, Version 2.0.
-"""Losses of Anatomy-VLM as functions of tensors: boxes, image against prompts, regions against phrases.
+"""Losses of Anatomy-VLM as functions of tensors: boxes, and image against prompts.
 
 Labels are floats with three values: 1 true, 0 false, NaN unknown. What is unknown never enters a loss: a region that
-was not described is not a healthy region. All means are over known entries, so a batch may be gathered from several
-processes and give the value and gradient of the one large batch.
+was not described is not a healthy region. All means are over known entries, of one process or of all of them: with
+`across_ranks`, processes that hold parts of a batch, however uneven, get the value of the one large batch, and
+gradients whose average over the processes is that of the one large batch.
 """
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional
 from torch import nn
 from transformers.utils import is_scipy_available
 
@@ -52,27 +52,45 @@ def generalized_box_iou(boxes1: torch.Tensor, boxes2: torch.Tensor) -> torch.Ten
     return intersection / union.clamp(min=tiny) - (hull - union) / hull.clamp(min=tiny)
 
 
-def gather_across_ranks(tensor: torch.Tensor) -> torch.Tensor:
-    """
-    The tensors of every process, one after another along the first dimension, with gradients to each; all of one
-    shape. The same tensor where there is one process.
+def several_processes(across_ranks: bool = True) -> bool:
+    """Is there anybody to share a loss with, and is it to be shared?"""
+    return across_ranks and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
-    Every process then computes the loss of the whole batch. The gradients that DDP and FSDP average are those of
-    that one loss: each process's share arrives from all of them, which the average divides out again.
+
+class _SumAcrossRanks(torch.autograd.Function):
     """
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+    Every process goes on to the same loss, so the gradient of the sum is the same in each. It is multiplied by the
+    number of processes because DDP and FSDP will average over them.
+    """
+
+    @staticmethod
+    def forward(ctx, tensor):
+        tensor = tensor.clone()
+        dist.all_reduce(tensor)
         return tensor
-    if not tensor.requires_grad:
-        shares = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
-        dist.all_gather(shares, tensor.contiguous())
-        return torch.cat(shares)
-    return torch.cat(torch.distributed.nn.functional.all_gather(tensor.contiguous()))
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        return grad_output * dist.get_world_size()
 
 
-def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean of `values` where `mask`; 0, with a gradient of 0, where nothing is."""
-    mask = mask.to(values.dtype)
-    return (values * mask).sum() / mask.sum().clamp(min=1)
+def masked_mean(
+    values: torch.Tensor,
+    mask: torch.Tensor,
+    weights: torch.Tensor | None = None,
+    across_ranks: bool = False,
+) -> torch.Tensor:
+    """
+    Mean of `values` where `mask`, by `weights` if given, both of shapes that broadcast to that of the values; 0, with
+    a gradient of 0, where nothing is.
+    """
+    mask = mask.to(values.dtype).expand_as(values)
+    if weights is not None:
+        mask = mask * weights.to(values.dtype)
+    sums = torch.stack(((values * mask).sum(), mask.sum()))
+    if several_processes(across_ranks):
+        sums = _SumAcrossRanks.apply(sums)
+    return sums[0] / torch.where(sums[1] > 0, sums[1], 1)
 
 
 @torch.no_grad()
@@ -108,70 +126,44 @@ def assign_boxes(
 
 
 def box_losses(
-    pred_boxes: torch.Tensor, boxes: torch.Tensor, box_mask: torch.Tensor
+    pred_boxes: torch.Tensor, boxes: torch.Tensor, box_mask: torch.Tensor, across_ranks: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     L1 and GIoU loss of assigned boxes (paper section 1.4), each a mean over the boxes that exist.
 
     Args:
-        pred_boxes (`torch.Tensor` of shape `(batch_size, num_regions, 4)`): Predicted boxes, cxcywh in [0, 1].
+        pred_boxes (`torch.Tensor` of shape `(..., batch_size, num_regions, 4)`): Predicted boxes, cxcywh in [0, 1].
         boxes (`torch.Tensor` of shape `(batch_size, num_regions, 4)`): True boxes, xyxy in [0, 1].
         box_mask (`torch.BoolTensor` of shape `(batch_size, num_regions)`): Which true boxes exist.
+        across_ranks (`bool`, *optional*, defaults to `False`): Over the boxes of all processes.
     """
     # A missing box may hold anything, NaN included; it must not reach the arithmetic.
     boxes = torch.where(box_mask[..., None], boxes, torch.zeros_like(boxes))
     l1 = (pred_boxes - xyxy_to_cxcywh(boxes)).abs().sum(-1)
     giou = 1 - generalized_box_iou(cxcywh_to_xyxy(pred_boxes), boxes)
-    return masked_mean(l1, box_mask), masked_mean(giou, box_mask)
+    return masked_mean(l1, box_mask, across_ranks=across_ranks), masked_mean(giou, box_mask, across_ranks=across_ranks)
 
 
-def binary_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Sigmoid cross-entropy of `logits` against `labels` of the same shape (1, 0 or NaN), mean over what is known."""
+def binary_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    weights: torch.Tensor | None = None,
+    across_ranks: bool = False,
+) -> torch.Tensor:
+    """
+    Sigmoid cross-entropy, mean over what is known.
+
+    Args:
+        logits (`torch.Tensor` of shape `(batch_size, num_columns)`): Logits.
+        labels (`torch.Tensor` of shape `(batch_size, num_columns)`): 1, 0, or NaN for unknown.
+        weights (`torch.Tensor` of shape `(num_columns,)`, *optional*): Weights of the columns, 1 by default.
+        across_ranks (`bool`, *optional*, defaults to `False`): Over the labels of all processes.
+    """
     known = ~labels.isnan()
     losses = nn.functional.binary_cross_entropy_with_logits(
         logits, torch.where(known, labels, torch.zeros_like(labels)).to(logits.dtype), reduction="none"
     )
-    return masked_mean(losses, known)
-
-
-def _contrast(logits: torch.Tensor, positive: torch.Tensor, rivals: torch.Tensor) -> torch.Tensor:
-    """
-    Per row, the mean over its positives of -log(e^p / (e^p + e^rivals)), where `rivals` `(rows, 1)` is the
-    log-sum-exp of what a positive competes with; positives of one row do not compete with each other.
-    """
-    losses = nn.functional.softplus(rivals - logits)
-    losses = torch.where(positive, losses, torch.zeros_like(losses))
-    return losses.sum(-1) / positive.sum(-1).clamp(min=1)
-
-
-def region_phrase_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """
-    Multi-positive InfoNCE between regions and the unique phrases of a batch, in both directions (paper section 1.6).
-
-    From region to phrase there is one more choice, "none of these", with a logit of 0: a region that no phrase
-    describes (the paper's attribute negatives) is pushed towards it, and `sigmoid(logit)` becomes the probability
-    of a phrase against none. From phrase to region, the positives compete with the regions of which it is false.
-
-    Args:
-        logits (`torch.Tensor` of shape `(batch_size, num_regions, num_phrases)`): Scaled similarities.
-        labels (`torch.Tensor` of shape `(batch_size, num_regions, num_phrases)`): 1 true, 0 false, NaN unknown.
-    """
-    logits, labels = logits.flatten(0, 1).float(), labels.flatten(0, 1)
-    positive, negative = labels == 1, labels == 0
-    against = logits.masked_fill(~negative, float("-inf"))
-
-    none = logits.new_zeros(len(logits), 1)
-    rivals = torch.logsumexp(torch.cat((none, against), dim=1), dim=1, keepdim=True)
-    has_positive = positive.any(1)
-    row_losses = torch.where(has_positive, _contrast(logits, positive, rivals), rivals[:, 0])
-    row_loss = masked_mean(row_losses, has_positive | negative.any(1))
-
-    # The finite floor stands for "no rival at all": -inf would give NaN gradients in columns without negatives.
-    floor = logits.new_full((1, logits.shape[1]), -1e4)
-    column_rivals = torch.logsumexp(torch.cat((floor, against), dim=0), dim=0)[:, None]
-    contested = positive.any(0) & negative.any(0)
-    column_loss = masked_mean(_contrast(logits.t(), positive.t(), column_rivals), contested)
-    return (row_loss + column_loss) / 2
+    return masked_mean(losses, known, weights, across_ranks)
 
 
 __all__ = [
@@ -179,9 +171,8 @@ __all__ = [
     "binary_loss",
     "box_losses",
     "cxcywh_to_xyxy",
-    "gather_across_ranks",
     "generalized_box_iou",
     "masked_mean",
-    "region_phrase_loss",
+    "several_processes",
     "xyxy_to_cxcywh",
 ]

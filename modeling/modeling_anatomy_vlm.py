@@ -1,66 +1,20 @@
 # Copyright 2026 The Anatomy-VLM authors. Licensed under the Apache License, Version 2.0.
 """PyTorch Anatomy-VLM model (arXiv 2511.08402)."""
 
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 from torch import nn
 from transformers import AutoModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
+from transformers.utils import TransformersKwargs, can_return_tuple
 
 from .configuration_anatomy_vlm import AnatomyVLMConfig
 from .heads_anatomy_vlm import AnatomyVLMBoxHead, AnatomyVLMGlimpse, AnatomyVLMRegionEnrichment, detection_logits
-from .losses_anatomy_vlm import assign_boxes, binary_loss, box_losses, gather_across_ranks, region_phrase_loss
+from .losses_anatomy_vlm import assign_boxes, binary_loss, box_losses
+from .output_anatomy_vlm import LARGE_LOGITS, AnatomyVLMOutput
+from .region_losses_anatomy_vlm import region_phrase_loss
 from .vision_anatomy_vlm import AnatomyVLMVisionModel, AnatomyVLMVisionPreTrainedModel
-
-
-@dataclass
-class AnatomyVLMOutput(ModelOutput):
-    """
-    Every logit is the logit of a sigmoid, scale and bias included.
-
-    Args:
-        loss (`torch.FloatTensor` of shape `()`, *optional*): Weighted sum of `loss_dict`, when targets were given.
-        loss_dict (`dict[str, torch.FloatTensor]`, *optional*):
-            The unweighted losses: `l1`, `giou`, `presence`, `global`, `fine`, those that the targets allow.
-        logits_per_image (`torch.FloatTensor` of shape `(image_batch_size, text_batch_size)`):
-            Does the text hold for the image?
-        logits_per_text (`torch.FloatTensor` of shape `(text_batch_size, image_batch_size)`): Its transpose.
-        logits_per_region (`torch.FloatTensor` of shape `(image_batch_size, num_regions, text_batch_size)`):
-            Does the text hold for the region? At 0, it describes the region as well as no text does.
-        image_embeds (`torch.FloatTensor` of shape `(image_batch_size, projection_dim)`): Normalised, from [CLS].
-        region_embeds (`torch.FloatTensor` of shape `(image_batch_size, num_regions, projection_dim)`): Normalised.
-        text_embeds (`torch.FloatTensor` of shape `(text_batch_size, projection_dim)`): Normalised.
-        pred_boxes (`torch.FloatTensor` of shape `(image_batch_size, num_regions, 4)`):
-            (centre x, centre y, width, height) of each region's box, as fractions of the model's input.
-        presence_logits (`torch.FloatTensor` of shape `(image_batch_size, num_regions)`):
-            Is the region in the picture?
-        logits (`torch.FloatTensor` of shape `(image_batch_size, num_regions, num_regions + 1)`):
-            The presence logits in DETR's form: query *i* can only be region *i* or, last, nothing.
-        text_model_output (`BaseModelOutputWithPooling`, *optional*): Output of the text encoder.
-        vision_model_output (`BaseModelOutputWithPooling`): Output of the vision tower.
-    """
-
-    loss: torch.Tensor | None = None
-    loss_dict: dict[str, torch.Tensor] | None = None
-    logits_per_image: torch.Tensor | None = None
-    logits_per_text: torch.Tensor | None = None
-    logits_per_region: torch.Tensor | None = None
-    image_embeds: torch.Tensor | None = None
-    region_embeds: torch.Tensor | None = None
-    text_embeds: torch.Tensor | None = None
-    pred_boxes: torch.Tensor | None = None
-    presence_logits: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    text_model_output: BaseModelOutputWithPooling | None = None
-    vision_model_output: BaseModelOutputWithPooling | None = None
-
-    def to_tuple(self) -> tuple[Any, ...]:
-        return tuple(v.to_tuple() if isinstance(v, ModelOutput) else v for v in self.values())
 
 
 class AnatomyVLMPreTrainedModel(AnatomyVLMVisionPreTrainedModel):
@@ -96,8 +50,8 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
     # The losses are means over what is known, not sums over a number of items that a trainer could count.
     accepts_loss_kwargs = False
     # Set by a trainer whose processes each hold a part of the batch: the losses are then those of the whole batch.
-    # Every process must bring equally many images and the same texts.
-    gather_losses = False
+    # Processes may bring differently many images, but must bring the same texts.
+    losses_across_ranks = False
 
     def __init__(self, config: AnatomyVLMConfig):
         super().__init__(config)
@@ -186,13 +140,7 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         From the tower's last hidden states: the states that stand for the images `(batch_size, features)`, the
         regions in the space of the phrases `(batch_size, num_regions, projection_dim)`, and their boxes.
         """
-        vision_config = self.config.vision_config
-        num_regions = vision_config.num_anatomy_queries
-        first_patch = 1 + num_regions + vision_config.num_register_tokens
-        tokens, patches = hidden_states[:, 1 : 1 + num_regions], hidden_states[:, first_patch:]
-        patch_size = vision_config.patch_size
-        grid = (pixel_values.shape[-2] // patch_size, pixel_values.shape[-1] // patch_size)
-
+        tokens, patches, grid = self._split(pixel_values, hidden_states)
         pred_boxes = self.box_head(tokens, patches, grid)
         image_states, glimpses = hidden_states[:, 0], None
         if self.glimpse is not None:
@@ -201,6 +149,21 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
             parts = (glimpses.amax(1), glimpses.mean(1))
             image_states = torch.cat((image_states, *(part.to(image_states.dtype) for part in parts)), dim=-1)
         return image_states, self.region_enrichment(tokens, patches, pred_boxes, grid, glimpses), pred_boxes
+
+    def _split(
+        self, pixel_values: torch.Tensor, hidden_states: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, tuple[int, int]]:
+        """The anatomy tokens, the patches, and the patches' rows and columns."""
+        vision_config = self.config.vision_config
+        num_regions, patch_size = vision_config.num_anatomy_queries, vision_config.patch_size
+        first_patch = 1 + num_regions + vision_config.num_register_tokens
+        grid = (pixel_values.shape[-2] // patch_size, pixel_values.shape[-1] // patch_size)
+        return hidden_states[:, 1 : 1 + num_regions], hidden_states[:, first_patch:], grid
+
+    def _auxiliary_boxes(self, pixel_values: torch.Tensor, hidden_states: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """The boxes from what each layer but the last gives."""
+        states = (self.vision_model.layernorm(state) for state in hidden_states[1:-1])
+        return torch.stack([self.box_head(*self._split(pixel_values, state)) for state in states])
 
     def _encode_text(self, input_ids, attention_mask, token_type_ids, **kwargs) -> BaseModelOutputWithPooling:
         if token_type_ids is not None:  # not every encoder has them
@@ -219,6 +182,8 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         box_mask: torch.Tensor | None = None,
         image_labels: torch.Tensor | None = None,
         region_labels: torch.Tensor | None = None,
+        text_weights: torch.Tensor | None = None,
+        region_weights: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> AnatomyVLMOutput:
         r"""
@@ -235,11 +200,17 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         image_labels (`torch.FloatTensor` of shape `(batch_size, num_texts)`, *optional*):
             Is the text true of the image: 1, 0, or NaN for unknown.
         region_labels (`torch.FloatTensor` of shape `(batch_size, num_regions, num_texts)`, *optional*):
-            Is the text true of the region: 1, 0, or NaN for unknown.
+            Is the text true of the region: 1, 0, or NaN (in an integer type -1) for unknown.
+        text_weights (`torch.FloatTensor` of shape `(num_texts,)`, *optional*):
+            Weights of the texts in the losses of both kinds of labels, 1 by default.
+        region_weights (`torch.FloatTensor` of shape `(num_regions,)`, *optional*):
+            Weights of the regions in the loss of `region_labels`, 1 by default.
         """
         if pixel_values is None:
             raise ValueError("You have to specify `pixel_values`; for texts alone use `get_text_features`.")
-        vision_outputs = self.vision_model(pixel_values, **kwargs)
+        auxiliary = self.config.auxiliary_loss and boxes is not None
+        vision_kwargs = {**kwargs, "output_hidden_states": True} if auxiliary else kwargs
+        vision_outputs = self.vision_model(pixel_values, **vision_kwargs)
         image_states, region_states, pred_boxes = self._look(pixel_values, vision_outputs.last_hidden_state)
         num_regions = self.config.vision_config.num_anatomy_queries
         presence_logits = self.presence_head(vision_outputs.last_hidden_state[:, 1 : 1 + num_regions])[..., 0]
@@ -253,8 +224,11 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         if text_features is not None:
             text_embeds = self.text_projection(text_features.to(self.text_projection.weight.dtype))
             text_embeds = nn.functional.normalize(text_embeds, dim=-1)
-            logits_per_image, logits_per_region = self.similarity(image_embeds, region_embeds, text_embeds)
+            logits_per_image = self.image_logits(image_embeds, text_embeds)
             logits_per_text = logits_per_image.t()
+            large = region_embeds.shape[:2].numel() * len(text_embeds) > LARGE_LOGITS
+            if region_labels is None or not (self.training and large):
+                logits_per_region = self.region_logits(region_embeds, text_embeds)
 
         outputs = AnatomyVLMOutput(
             logits_per_image=logits_per_image,
@@ -266,28 +240,35 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
             pred_boxes=pred_boxes,
             presence_logits=presence_logits,
             logits=detection_logits(presence_logits),
+            auxiliary_pred_boxes=(
+                self._auxiliary_boxes(pixel_values, vision_outputs.hidden_states) if auxiliary else None
+            ),
             text_model_output=text_outputs,
             vision_model_output=vision_outputs,
         )
         if any(target is not None for target in (boxes, box_mask, image_labels, region_labels)):
-            losses = self.compute_losses(outputs, boxes, box_mask, image_labels, region_labels)
+            losses = self.compute_losses(
+                outputs, boxes, box_mask, image_labels, region_labels, text_weights, region_weights
+            )
             outputs.loss_dict = losses
             outputs.loss = self.weigh_losses(losses)
         return outputs
 
+    def image_logits(self, image_embeds: torch.Tensor, text_embeds: torch.Tensor) -> torch.Tensor:
+        """Scaled and biased similarities `(batch_size, num_texts)` of normalised embeddings."""
+        similarities = torch.matmul(image_embeds, text_embeds.t().to(image_embeds.dtype))
+        return similarities * self.logit_scale.exp() + self.logit_bias
+
+    def region_logits(self, region_embeds: torch.Tensor, text_embeds: torch.Tensor) -> torch.Tensor:
+        """Scaled and biased similarities `(batch_size, num_regions, num_texts)` of normalised embeddings."""
+        similarities = torch.matmul(region_embeds, text_embeds.t().to(region_embeds.dtype))
+        return similarities * self.region_logit_scale.exp() + self.region_logit_bias
+
     def similarity(
         self, image_embeds: torch.Tensor, region_embeds: torch.Tensor, text_embeds: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """
-        Scaled and biased similarities of normalised embeddings: `(batch_size, num_texts)` of the images and
-        `(batch_size, num_regions, num_texts)` of the regions.
-        """
-        per_image = torch.matmul(image_embeds, text_embeds.t().to(image_embeds.dtype))
-        per_region = torch.matmul(region_embeds, text_embeds.t().to(region_embeds.dtype))
-        return (
-            per_image * self.logit_scale.exp() + self.logit_bias,
-            per_region * self.region_logit_scale.exp() + self.region_logit_bias,
-        )
+        """`image_logits` and `region_logits`."""
+        return self.image_logits(image_embeds, text_embeds), self.region_logits(region_embeds, text_embeds)
 
     def compute_losses(
         self,
@@ -296,34 +277,51 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         box_mask: torch.Tensor | None = None,
         image_labels: torch.Tensor | None = None,
         region_labels: torch.Tensor | None = None,
+        text_weights: torch.Tensor | None = None,
+        region_weights: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """The losses that the given targets allow, unweighted; targets as in `forward`, arithmetic in float32."""
-
-        def whole(tensor: torch.Tensor) -> torch.Tensor:
-            return gather_across_ranks(tensor) if self.gather_losses else tensor
 
         def predicted(tensor: torch.Tensor | None) -> torch.Tensor:
             if tensor is None:
                 raise ValueError("The outputs lack what the targets are about; labels of texts need texts as well.")
-            return whole(tensor.float())
+            return tensor.float()
 
-        losses = {}
+        across_ranks, losses = self.losses_across_ranks, {}
         if boxes is not None:
             if box_mask is None:
                 box_mask = torch.ones(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
-            boxes, box_mask = whole(boxes.float()), whole(box_mask.bool())
+            boxes, box_mask = boxes.float(), box_mask.bool()
             pred_boxes, presence_logits = predicted(outputs.pred_boxes), predicted(outputs.presence_logits)
+            layers = outputs.auxiliary_pred_boxes
             if self.config.box_assignment == "hungarian":
                 weights = self.config.l1_loss_weight, self.config.giou_loss_weight
                 assigned = assign_boxes(pred_boxes, boxes, box_mask, *weights)
-                pred_boxes = pred_boxes.gather(1, assigned[..., None].expand(-1, -1, 4))
-                presence_logits = presence_logits.gather(1, assigned)
-            losses["l1"], losses["giou"] = box_losses(pred_boxes, boxes, box_mask)
-            losses["presence"] = binary_loss(presence_logits, box_mask.float())
+                coordinates = assigned[..., None].expand(-1, -1, 4)
+                pred_boxes, presence_logits = pred_boxes.gather(1, coordinates), presence_logits.gather(1, assigned)
+                if layers is not None:
+                    layers = layers.gather(2, coordinates.expand(len(layers), -1, -1, -1))
+            losses["l1"], losses["giou"] = box_losses(pred_boxes, boxes, box_mask, across_ranks)
+            losses["presence"] = binary_loss(presence_logits, box_mask.float(), across_ranks=across_ranks)
+            if layers is not None:
+                of_layers = box_losses(layers.float(), boxes, box_mask, across_ranks)
+                losses["l1_auxiliary"], losses["giou_auxiliary"] = of_layers
         if image_labels is not None:
-            losses["global"] = binary_loss(predicted(outputs.logits_per_image), whole(image_labels.float()))
+            losses["global"] = binary_loss(
+                predicted(outputs.logits_per_image), image_labels.float(), text_weights, across_ranks
+            )
         if region_labels is not None:
-            losses["fine"] = region_phrase_loss(predicted(outputs.logits_per_region), whole(region_labels.float()))
+            losses["fine"] = region_phrase_loss(
+                predicted(outputs.region_embeds),
+                predicted(outputs.text_embeds),
+                self.region_logit_scale.exp(),
+                self.region_logit_bias,
+                region_labels,
+                region_weights,
+                text_weights,
+                self.config.fine_loss_type,
+                across_ranks,
+            )
         return losses
 
     def weigh_losses(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -333,10 +331,12 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
             "l1": config.anatomy_loss_weight * config.l1_loss_weight,
             "giou": config.anatomy_loss_weight * config.giou_loss_weight,
             "presence": config.anatomy_loss_weight * config.presence_loss_weight,
+            "l1_auxiliary": config.anatomy_loss_weight * config.l1_loss_weight,
+            "giou_auxiliary": config.anatomy_loss_weight * config.giou_loss_weight,
             "global": config.global_loss_weight,
             "fine": config.fine_loss_weight,
         }
         return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
 
 
-__all__ = ["AnatomyVLMModel", "AnatomyVLMOutput", "AnatomyVLMPreTrainedModel"]
+__all__ = ["AnatomyVLMModel", "AnatomyVLMPreTrainedModel"]

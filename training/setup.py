@@ -12,6 +12,7 @@ from anatomy_vlm.modeling import AnatomyVLMConfig, AnatomyVLMModel
 from anatomy_vlm.modeling.losses_anatomy_vlm import xyxy_to_cxcywh
 from anatomy_vlm.processing import AnatomyVLMImageProcessorPil, AnatomyVLMProcessor
 from anatomy_vlm.processing.contrastive_sampler import ContrastiveLabelSampler
+from anatomy_vlm.processing.vocabulary import FINDING_NAMES, REGION_NAMES
 from anatomy_vlm.training.augmentation import Augmentation
 from anatomy_vlm.training.batches import LabelOptions
 from anatomy_vlm.training.export_hub import load_checkpoint
@@ -19,6 +20,7 @@ from anatomy_vlm.training.phrase_bank import PhraseBank
 from anatomy_vlm.training.phrases import RunPhrases, collect_phrases
 from anatomy_vlm.training.prepared import NUM_REGIONS, prepare_dataset, unpack
 from anatomy_vlm.training.recipe import Recipe, RecipeError, check_keys
+from anatomy_vlm.training.tail_weights import tail_weights
 from anatomy_vlm.training.text_encoder import load_text_encoder
 from anatomy_vlm.training.text_targets import TextTargets
 
@@ -125,6 +127,9 @@ def build_setup(recipe: Recipe, train: datasets.Dataset, output: Path, progress:
     phrases = collect_phrases(train, labels.num_styles, labels.findings)
     try:
         sampler = labels.sampler(phrases.book, recipe.seed)
+        column = train["region_findings"]
+        finding_weights = tail_weights(labels.finding_weights, "finding", FINDING_NAMES, column)
+        region_weights = tail_weights(labels.region_weights, "region", REGION_NAMES, column)
     except ValueError as error:
         raise RecipeError(f"recipe {recipe.name}: labels: {error}") from error
     model, tokenizer = build_model(recipe, phrases)
@@ -137,7 +142,9 @@ def build_setup(recipe: Recipe, train: datasets.Dataset, output: Path, progress:
         **recipe.processor,
     )
     bank = PhraseBank.build(model, tokenizer, phrases.book.texts, output / "phrase_bank", progress=progress)
-    texts = TextTargets(bank.features, phrases, labels.positives, labels.prompts_in_fine)
+    texts = TextTargets(
+        bank.features, phrases, labels.positives, labels.prompts_in_fine, finding_weights, region_weights
+    )
     setup = Setup(recipe, model, processor, train, sampler, bank, texts, augmentation)
     if not recipe.model.pretrained:
         model.box_head.set_reference(mean_boxes(setup.prepared(side)))

@@ -4,10 +4,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
-from anatomy_vlm.modeling.losses_anatomy_vlm import gather_across_ranks
 from anatomy_vlm.processing.contrastive_labels import similarity_labels, unique_text_ids
 from anatomy_vlm.training.phrases import RunPhrases
+
+
+def gather_ids(ids: torch.Tensor) -> torch.Tensor:
+    """The ids `(N,)` of every process, one after another; each may bring another number of them."""
+    count = torch.tensor([len(ids)], device=ids.device)
+    counts = [torch.empty_like(count) for _ in range(dist.get_world_size())]
+    dist.all_gather(counts, count)
+    longest = max(int(c) for c in counts)
+    parts = [ids.new_empty(longest) for _ in counts]
+    dist.all_gather(parts, torch.nn.functional.pad(ids, (0, longest - len(ids))))
+    return torch.cat([part[:n] for part, n in zip(parts, counts, strict=True)])
 
 
 class TextTargets:
@@ -18,21 +29,35 @@ class TextTargets:
         positives: "sampled" or "all_true", see `similarity_labels`.
         prompts_in_fine: Contrast the regions with the findings' prompts too, so that prompts without a region can be
             asked of a region.
+        finding_weights: `(findings,)`, the weight of a text by the finding it is about.
+        region_weights: `(regions,)`, the weight of a region.
     """
 
     def __init__(
-        self, features: torch.Tensor, phrases: RunPhrases, positives: str = "sampled", prompts_in_fine: bool = True
+        self,
+        features: torch.Tensor,
+        phrases: RunPhrases,
+        positives: str = "sampled",
+        prompts_in_fine: bool = True,
+        finding_weights: torch.Tensor | None = None,
+        region_weights: torch.Tensor | None = None,
     ):
         self.features = features
         self.meanings = torch.from_numpy(phrases.book.meanings).long()
         self.prompt_ids = torch.from_numpy(phrases.prompt_ids)
         self.positives = positives
         self.prompts_in_fine = prompts_in_fine
+        self.finding_weights = finding_weights
+        self.region_weights = region_weights
 
     def to(self, device: torch.device) -> "TextTargets":
         """Move the bank; it is small beside a model, and a step then gathers without a copy."""
         self.features, self.meanings = self.features.to(device), self.meanings.to(device)
         self.prompt_ids = self.prompt_ids.to(device)
+        if self.finding_weights is not None:
+            self.finding_weights = self.finding_weights.to(device)
+        if self.region_weights is not None:
+            self.region_weights = self.region_weights.to(device)
         return self
 
     def targets(self, inputs: dict[str, Any], losses: Sequence[str], gather: bool = False) -> dict[str, torch.Tensor]:
@@ -46,16 +71,18 @@ class TextTargets:
         """
         ids = self.prompt_ids
         if "fine" in losses:
-            sampled = [inputs["positive_ids"], inputs["negative_ids"]]
-            if gather:
-                sampled = [gather_across_ranks(part) for part in sampled]
-            ids = unique_text_ids(ids, *sampled)
+            sampled = unique_text_ids(inputs["positive_ids"], inputs["negative_ids"])
+            ids = unique_text_ids(ids, gather_ids(sampled) if gather else sampled)
         targets = {"text_features": self.features[ids]}
+        if self.finding_weights is not None:
+            targets["text_weights"] = self.finding_weights[self.meanings[ids, 0]]
         is_prompt = torch.isin(ids, self.prompt_ids)
         if "global" in losses:
             targets["image_labels"] = self._image_labels(inputs["labels"], ids, is_prompt)
         if "fine" in losses:
             targets["region_labels"] = self._region_labels(inputs, ids, is_prompt)
+            if self.region_weights is not None:
+                targets["region_weights"] = self.region_weights
         return targets
 
     def _image_labels(self, labels: torch.Tensor, ids: torch.Tensor, is_prompt: torch.Tensor) -> torch.Tensor:

@@ -79,7 +79,7 @@ class AnatomyVLMTrainer(Trainer):
         self.texts = texts
         super().__init__(model=model, args=args, train_dataset=train_dataset, **kwargs)
         self.model_accepts_loss_kwargs = False
-        model.gather_losses = self.args.world_size > 1
+        model.losses_across_ranks = self.args.world_size > 1
         self._parts: dict[str, torch.Tensor] = {}
         self._parts_count = 0
         if train_dataset is not None:
