@@ -5,6 +5,7 @@ threshold is an object with its source, the metrics refuse a bare number, and on
 split than the one that is scored is called `validation`.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -95,6 +96,33 @@ def select_threshold(
     best = np.flatnonzero(value >= value.max() - 1e-12)
     chosen = float(candidates[best[(len(best) - 1) // 2]])
     return Threshold(chosen, "validation" if split == "validation" else "oracle")
+
+
+def threshold_at_sensitivity(labels: ArrayLike, scores: ArrayLike, sensitivity: float, *, split: str) -> Threshold:
+    """The highest threshold with at least this sensitivity; a little below its score, midway to the next lower one.
+
+    Args:
+        labels: shape (n,), 1, 0, or NaN for unknown (left out).
+        scores: shape (n,).
+        sensitivity: in (0, 1].
+        split: as in `select_threshold`.
+
+    Raises:
+        MetricInputError: no positives, or a sensitivity outside (0, 1].
+
+    >>> threshold_at_sensitivity([0, 1, 1, 1, 1], [0.3, 0.1, 0.5, 0.7, 0.9], 0.75, split="validation")
+    Threshold(value=0.4, source='validation')
+    """
+    if not 0 < sensitivity <= 1:
+        raise MetricInputError(f"sensitivity has to lie in (0, 1], got {sensitivity}")
+    present, score, _ = as_labels_and_scores(labels, scores)
+    if not present.any():
+        raise MetricInputError(f"a sensitivity needs positives, the {split} split has none")
+    positives = np.sort(score[present])[::-1]
+    lowest_hit = positives[math.ceil(sensitivity * len(positives) - 1e-9) - 1]
+    below = score[score < lowest_hit]
+    value = (lowest_hit + below.max()) / 2 if len(below) else lowest_hit
+    return Threshold(float(value), "validation" if split == "validation" else "oracle")
 
 
 def _candidates(score: FloatArray) -> FloatArray:
