@@ -11,7 +11,8 @@ class AnatomyVLMBoxHead(nn.Module):
     """
     From an anatomy token to its normalised (centre x, centre y, width, height), in three parts whose sum goes through
     a sigmoid: a learnable reference box per query (where the region lies before the image is seen), what the token
-    points at (for each of the four edges an attention over the patches, whose mean position is where the edge lies),
+    points at (for each of the four edges an attention over the patches or, with a convolutional stem, over its finer
+    map, whose mean position is where the edge lies),
     and a three-layer perceptron of the token. From scratch, the pointing learns in a hundred steps what a perceptron
     alone needs many thousands for.
     """
@@ -23,32 +24,56 @@ class AnatomyVLMBoxHead(nn.Module):
         self.edge_queries = nn.Linear(hidden_size, 4 * self.edge_size)
         # A bias would add the same to the scores of all patches: the softmax leaves it without a gradient.
         self.edge_keys = nn.Linear(hidden_size, 4 * self.edge_size, bias=False)
+        self.fine_edge_keys = None
+        if config.vision_config.stem_channels:
+            self.fine_edge_keys = nn.Linear(config.vision_config.stem_channels[-1], 4 * self.edge_size, bias=False)
         self.fc1 = nn.Linear(hidden_size, hidden_size)
         self.fc2 = nn.Linear(hidden_size, hidden_size)
         self.fc3 = nn.Linear(hidden_size, 4)
         # Logits of the reference boxes; zero is the middle half of the image.
         self.reference = nn.Parameter(torch.zeros(config.vision_config.num_anatomy_queries, 4))
 
-    def forward(self, tokens: torch.Tensor, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    def forward(
+        self,
+        tokens: torch.Tensor,
+        patches: torch.Tensor,
+        grid: tuple[int, int],
+        feature_map: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """
         Args:
             tokens (`torch.Tensor` of shape `(batch_size, num_regions, hidden_size)`): The anatomy tokens.
             patches (`torch.Tensor` of shape `(batch_size, rows * columns, hidden_size)`): The patch tokens.
             grid (`tuple[int, int]`): Rows and columns of the patches.
+            feature_map (`torch.Tensor` of shape `(batch_size, channels, fine_rows, fine_columns)`, *optional*):
+                The stem's last map, to point at edges more finely than patches allow.
         """
         hidden_states = nn.functional.relu(self.fc1(tokens))
         hidden_states = nn.functional.relu(self.fc2(hidden_states))
-        edges = self.point_at_edges(tokens, patches, grid)
+        edges = self.point_at_edges(tokens, patches, grid, feature_map)
         # The sigmoid's slope is 1/4 in the middle: four times the logit moves a box there as far as its edges moved.
         centers, sizes = (edges[..., :2] + edges[..., 2:]) / 2 - 0.5, edges[..., 2:] - edges[..., :2]
         pointed = 4 * torch.cat((centers, sizes), dim=-1)
         return (self.fc3(hidden_states) + pointed.to(hidden_states.dtype) + self.reference).sigmoid()
 
-    def point_at_edges(self, tokens: torch.Tensor, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    def point_at_edges(
+        self,
+        tokens: torch.Tensor,
+        patches: torch.Tensor,
+        grid: tuple[int, int],
+        feature_map: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Where each token sees the left, upper, right and lower edge: `(batch_size, num_regions, 4)` in [0, 1]."""
-        # (batch_size, 4, num_regions or num_patches, edge_size)
+        # (batch_size, 4, num_regions or num_places, edge_size)
         queries = self.edge_queries(tokens).unflatten(-1, (4, self.edge_size)).transpose(1, 2)
-        keys = self.edge_keys(patches).unflatten(-1, (4, self.edge_size)).transpose(1, 2)
+        keys = self.edge_keys(patches)
+        if feature_map is not None and self.fine_edge_keys is not None:
+            # What the patches know, wherever on the finer map, and what can be seen there.
+            coarse = keys.transpose(1, 2).unflatten(-1, grid)
+            grid = (feature_map.shape[-2], feature_map.shape[-1])
+            coarse = nn.functional.interpolate(coarse, size=grid, mode="bilinear", align_corners=False)
+            keys = coarse.flatten(2).transpose(1, 2) + self.fine_edge_keys(feature_map.flatten(2).transpose(1, 2))
+        keys = keys.unflatten(-1, (4, self.edge_size)).transpose(1, 2)
         scores = torch.matmul(queries, keys.transpose(-1, -2)) * self.edge_size**-0.5
         weights = nn.functional.softmax(scores, dim=-1, dtype=torch.float32)
         y, x = patch_centers(grid, tokens.device)

@@ -2,6 +2,7 @@
 """PyTorch vision tower of Anatomy-VLM: a ViT with anatomy queries between [CLS] and the patches."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -36,8 +37,28 @@ def sine_positions(grid_size: int, hidden_size: int) -> torch.Tensor:
     return nn.functional.pad(positions, (0, hidden_size - positions.shape[1]))[None]
 
 
+class AnatomyVLMStemBlock(nn.Module):
+    """Two convolutions around which the input passes (He et al., 2016, "Identity mappings in deep residual networks")."""
+
+    def __init__(self, channels: int, config: AnatomyVLMVisionConfig):
+        super().__init__()
+        # One group is a layer norm over channels and positions: no batch statistics, so ranks and batches agree.
+        self.norm1 = nn.GroupNorm(1, channels, eps=config.layer_norm_eps)
+        self.convolution1 = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        self.norm2 = nn.GroupNorm(1, channels, eps=config.layer_norm_eps)
+        self.convolution2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        self.activation_fn = ACT2FN[config.hidden_act]
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        residual = self.convolution1(self.activation_fn(self.norm1(hidden_states)))
+        return hidden_states + self.convolution2(self.activation_fn(self.norm2(residual)))
+
+
 class AnatomyVLMStem(nn.Module):
-    """Convolutions with stride 2, each followed by a channel-wise norm, then patches of what is left."""
+    """
+    Convolutions with stride 2, each followed by a norm and residual blocks, then patches of what is left. Returns the
+    patches and the last map before them, `(batch_size, stem_channels[-1], rows, columns)`.
+    """
 
     def __init__(self, config: AnatomyVLMVisionConfig, stem_channels: list[int]):
         super().__init__()
@@ -45,21 +66,36 @@ class AnatomyVLMStem(nn.Module):
         self.convolutions = nn.ModuleList(
             nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1) for before, after in pairwise(channels)
         )
-        # One group is a layer norm over channels and positions: no batch statistics, so ranks and batches agree.
         self.norms = nn.ModuleList(nn.GroupNorm(1, after, eps=config.layer_norm_eps) for after in channels[1:])
         self.activation_fn = ACT2FN[config.hidden_act]
         rest = config.patch_size // 2 ** len(stem_channels)
         self.projection = nn.Conv2d(channels[-1], config.hidden_size, kernel_size=rest, stride=rest)
+        widths = [*stem_channels, config.hidden_size]
+        numbers = config.stem_blocks or [0] * len(widths)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*(AnatomyVLMStemBlock(width, config) for _ in range(number)))
+            for width, number in zip(widths, numbers)
+        )
 
     @property
     def weight(self) -> torch.Tensor:
         return self.projection.weight
 
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        hidden_states = pixel_values
-        for convolution, norm in zip(self.convolutions, self.norms):
-            hidden_states = self.activation_fn(norm(convolution(hidden_states)))
-        return self.projection(hidden_states)
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        feature_map = pixel_values
+        for convolution, norm, blocks in zip(self.convolutions, self.norms, self.blocks):
+            feature_map = blocks(self.activation_fn(norm(convolution(feature_map))))
+        return self.blocks[-1](self.projection(feature_map)), feature_map
+
+
+@dataclass
+class AnatomyVLMVisionOutput(BaseModelOutputWithPooling):
+    r"""
+    feature_map (`torch.FloatTensor` of shape `(batch_size, stem_channels[-1], rows, columns)`, *optional*):
+        The last map of the stem, finer than the patches; there is one where `config.stem_channels` is set.
+    """
+
+    feature_map: torch.FloatTensor | None = None
 
 
 class AnatomyVLMEmbeddings(nn.Module):
@@ -93,14 +129,17 @@ class AnatomyVLMEmbeddings(nn.Module):
         )
         return table.to(self.position_embeddings.dtype).flatten(2).transpose(1, 2)
 
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        batch_size = pixel_values.shape[0]
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        batch_size, feature_map = pixel_values.shape[0], None
         patches = self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype))
+        if isinstance(patches, tuple):
+            patches, feature_map = patches
         positions = self.interpolate_positions(*patches.shape[-2:])
         prefix = torch.cat((self.cls_token, self.anatomy_queries), dim=1)
         if self.register_tokens is not None:
             prefix = torch.cat((prefix, self.register_tokens), dim=1)
-        return torch.cat((prefix.expand(batch_size, -1, -1), patches.flatten(2).transpose(1, 2) + positions), dim=1)
+        patches = patches.flatten(2).transpose(1, 2) + positions
+        return torch.cat((prefix.expand(batch_size, -1, -1), patches), dim=1), feature_map
 
 
 def eager_attention_forward(
@@ -283,18 +322,20 @@ class AnatomyVLMVisionModel(AnatomyVLMVisionPreTrainedModel):
     @capture_outputs(tie_last_hidden_states=False)
     def forward(
         self, pixel_values: torch.Tensor | None = None, **kwargs: Unpack[TransformersKwargs]
-    ) -> BaseModelOutputWithPooling:
+    ) -> AnatomyVLMVisionOutput:
         r"""
         pixel_values (`torch.FloatTensor` of shape `(batch_size, num_channels, height, width)`):
             Images as the image processor returns them.
         """
         if pixel_values is None:
             raise ValueError("You have to specify `pixel_values`: the vision tower reads images.")
-        hidden_states = self.embeddings(pixel_values)
+        hidden_states, feature_map = self.embeddings(pixel_values)
         for layer in self.layers:
             hidden_states = layer(hidden_states, **kwargs)
         last_hidden_state = self.layernorm(hidden_states)
-        return BaseModelOutputWithPooling(last_hidden_state=last_hidden_state, pooler_output=last_hidden_state[:, 0])
+        return AnatomyVLMVisionOutput(
+            last_hidden_state=last_hidden_state, pooler_output=last_hidden_state[:, 0], feature_map=feature_map
+        )
 
 
 __all__ = ["AnatomyVLMVisionModel", "AnatomyVLMVisionPreTrainedModel"]

@@ -6,6 +6,11 @@ import torch
 from torch.nn import functional
 
 
+NUM_DRAWS = 19
+# Each bar is at most as broad as those of a 3:2 film.
+MAX_BAR = 1 / 6
+
+
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """
@@ -21,6 +26,7 @@ class Augmentation:
         blur: Probability of a slight blur.
         erase: Probability of covering a rectangle with a flat grey, as tubes, labels and collimators do.
         invert: Probability of the inverted film.
+        bars: Probability of black bars at two opposite sides, as letter-boxing gives a film that is not square.
     """
 
     zoom: float = 0.15
@@ -32,6 +38,7 @@ class Augmentation:
     blur: float = 0.2
     erase: float = 0.1
     invert: float = 0.0
+    bars: float = 0.0
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -40,7 +47,7 @@ class Augmentation:
 
     def sample(self, generator: torch.Generator) -> torch.Tensor:
         """Random numbers in [0, 1] for one image: all that `augment` needs, so that any process draws the same."""
-        return torch.rand(16, generator=generator)
+        return torch.rand(NUM_DRAWS, generator=generator)
 
 
 def augment(
@@ -53,18 +60,34 @@ def augment(
         images (`torch.Tensor` of shape `(batch_size, side, side)`): Grey values in [0, 1].
         boxes (`torch.Tensor` of shape `(batch_size, num_regions, 4)`): xyxy, as fractions of the image.
         box_mask (`torch.BoolTensor` of shape `(batch_size, num_regions)`): Which boxes exist.
-        draws (`torch.Tensor` of shape `(batch_size, 16)`): Uniform random numbers, see `Augmentation.sample`.
+        draws (`torch.Tensor` of shape `(batch_size, NUM_DRAWS)`): Uniform random numbers, see `Augmentation.sample`.
         options: Strengths.
 
     Returns:
         Images, boxes and mask. Boxes are clipped to the image; a region less than a quarter of which is left in the
         picture is no longer there.
     """
-    images, boxes, box_mask = _move(images, boxes, box_mask, draws, options)
-    return _look(images, draws, options), boxes, box_mask
+    frame = _frames(draws, options)
+    images, boxes, box_mask = _move(images, boxes, box_mask, draws, options, frame)
+    return _cover(_look(images, draws, options), frame), boxes, box_mask
 
 
-def _move(images, boxes, box_mask, draws, options):
+def _frames(draws: torch.Tensor, options: Augmentation) -> torch.Tensor:
+    """What the bars leave of each image, xyxy in [0, 1]."""
+    width = MAX_BAR * draws[:, 17] * (draws[:, 16] < options.bars)
+    upright = draws[:, 18] < 0.5
+    x, y = width * upright, width * ~upright
+    return torch.stack((x, y, 1 - x, 1 - y), dim=1)
+
+
+def _cover(images: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
+    centers = (torch.arange(images.shape[-1], device=images.device) + 0.5) / images.shape[-1]
+    columns = (centers >= frame[:, :1]) & (centers <= frame[:, 2:3])
+    rows = (centers >= frame[:, 1:2]) & (centers <= frame[:, 3:])
+    return images * (rows[:, :, None] & columns[:, None, :])
+
+
+def _move(images, boxes, box_mask, draws, options, frame):
     signed = draws * 2 - 1
     # Output coordinates u in [-1, 1] show the input at scale * u + offset: a scale below 1 magnifies.
     zoom, stretch = signed[:, 0] * options.zoom, signed[:, 1] * options.zoom / 2
@@ -77,7 +100,7 @@ def _move(images, boxes, box_mask, draws, options):
 
     corners = boxes.unflatten(-1, (2, 2)) * 2 - 1
     moved = ((corners - offset[:, None, None]) / scale[:, None, None] + 1) / 2
-    clipped = moved.clamp(0, 1)
+    clipped = moved.maximum(frame[:, None, None, :2]).minimum(frame[:, None, None, 2:])
     area = (moved[..., 1, :] - moved[..., 0, :]).prod(-1)
     visible = (clipped[..., 1, :] - clipped[..., 0, :]).prod(-1)
     return images, clipped.flatten(-2), box_mask & (visible > 0.25 * area)

@@ -23,7 +23,7 @@ def _base(rng: np.random.Generator) -> dict[str, object]:
         "scatter_sigma": float(rng.uniform(0.05, 0.12)),
         "photons": float(np.exp(rng.uniform(np.log(3e4), np.log(1e6)))),
         "blur": float(rng.uniform(0.2, 0.55)),
-        "low_gain": float(rng.uniform(0.55, 1.0)),
+        "low_gain": float(rng.uniform(0.3, 1.0)),
         "mid_gain": float(rng.uniform(0.9, 1.4)),
         "high_gain": float(rng.uniform(1.0, 2.4)),
         "equalisation": 0.0,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from anatomy_vlm.training.augmentation import Augmentation, augment
+from anatomy_vlm.training.augmentation import MAX_BAR, NUM_DRAWS, Augmentation, augment
 
 
 OFF = {"zoom": 0, "shift": 0, "contrast": 0, "brightness": 0, "gamma": 0, "noise": 0, "blur": 0, "erase": 0}
@@ -22,7 +22,7 @@ def squares(count: int = 8, side: int = 64) -> tuple[torch.Tensor, torch.Tensor,
 
 
 def draws(count: int, seed: int = 1) -> torch.Tensor:
-    return torch.rand(count, 16, generator=torch.Generator().manual_seed(seed))
+    return torch.rand(count, NUM_DRAWS, generator=torch.Generator().manual_seed(seed))
 
 
 def test_boxes_follow_the_image():
@@ -46,12 +46,30 @@ def test_left_stays_left():
 
 def test_a_region_that_leaves_the_picture_is_gone():
     boxes = torch.tensor([[[0.0, 0.0, 0.02, 0.02], [0.4, 0.4, 0.6, 0.6]]])
-    largest = torch.full((1, 16), 0.5)
+    largest = torch.full((1, NUM_DRAWS), 0.5)
     largest[:, 2:4] = 1.0
     options = Augmentation(**{**OFF, "shift": 0.5})
     _, moved, mask = augment(torch.zeros(1, 32, 32), boxes, torch.ones(1, 2, dtype=torch.bool), largest, options)
     assert mask.tolist() == [[False, False]]
     assert ((moved >= 0) & (moved <= 1)).all()
+
+
+def test_bars_hide_two_opposite_sides_and_cut_the_boxes():
+    images, whole = torch.ones(64, 60, 60), torch.tensor([[[0.0, 0.0, 1.0, 1.0]]]).expand(64, 1, 4)
+    numbers = draws(64)
+    covered, boxes, _ = augment(
+        images, whole, torch.ones(64, 1, dtype=torch.bool), numbers, Augmentation(**OFF, bars=1)
+    )
+    upright = numbers[:, 18] < 0.5
+    assert 16 < upright.sum() < 48
+    for image, box, narrow in zip(covered, boxes[:, 0].tolist(), upright.tolist()):
+        rows, columns = (image > 0.5).nonzero(as_tuple=True)
+        found = [columns.min() / 60, rows.min() / 60, (columns.max() + 1) / 60, (rows.max() + 1) / 60]
+        assert found == pytest.approx(box, abs=1 / 60)
+        assert (box[1::2] if narrow else box[::2]) == [0.0, 1.0]
+        assert (
+            box[0 if narrow else 1] == pytest.approx(1 - box[2 if narrow else 3], abs=1e-6) and max(box[:2]) <= MAX_BAR
+        )
 
 
 def test_nothing_changes_when_all_is_off():
