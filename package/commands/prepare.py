@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from anatomy_vlm.training.loaders import get_source
     from anatomy_vlm.training.preparation import prepare
+    from anatomy_vlm.training.preparation.counts import expected_text
 
     result = prepare(
         args.dataset,
@@ -43,16 +44,17 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         distributed=args.distributed,
     )
-    print(f"{'':<20}{'expected':>10}{'found':>10}")
+    print(f"{'':<20}{'expected':>14}{'found':>10}{'left out':>10}{'missing':>10}")
     for row in result.manifest["counts"]:
-        print(f"{row['name']:<20}{row['expected'] or '?':>10}{row['found']:>10}")
+        print(f"{row['name']:<20}{expected_text(row):>14}{row['found']:>10}{row['left_out']:>10}{row['missing']:>10}")
+    for note, number in result.manifest["notes"].items():
+        print(f"{number} x {note}")
     for kind, number in result.manifest["problems"].items():
         listed = [problem for problem in result.problems if problem["kind"] == kind]
         print(f"{number} {kind}, the first {min(number, _SHOWN)}:")
         for problem in listed[:_SHOWN]:
             print(f"  {problem['image_id']}: {problem['reason']}")
-    fewer = any(row["found"] < (row["expected"] or 0) for row in result.manifest["counts"])
-    if fewer or "missing" in result.manifest["problems"]:
+    if any(row["missing"] for row in result.manifest["counts"]) or "missing" in result.manifest["problems"]:
         print(f"what is missing comes from: {result.passport['origin']}")
     twins = result.passport["near_duplicates"]
     if twins["across_splits"]:

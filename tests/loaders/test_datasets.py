@@ -356,27 +356,6 @@ def test_a_patient_in_two_splits_is_refused(layout, tmp_path):
         load_data("folder", {"path": str(root)})
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"file_nam": "x"}, r"metadata\.jsonl:1: unknown key 'file_nam'; did you mean 'file_name'"),
-        ({"patient_id": ""}, "the key 'patient_id' is missing"),
-        ({"boxes": {"left lungs": [0, 0, 1, 1]}}, "unknown region 'left lungs'; did you mean 'left lung'"),
-        ({"boxes": {"left lung": [9, 0, 1, 1]}}, "is empty; expected"),
-        ({"labels": {"pleural effusion": 2}}, "must be 1, 0 or null, not 2"),
-        ({"findings": [{"finding": "efusion"}]}, "unknown finding 'efusion'"),
-        ({"file_name": "films/none.png"}, "there is no such file; check the path"),
-    ],
-)
-def test_mistakes_in_a_folder_name_the_line(change, message, layout, tmp_path):
-    root = tmp_path / "root"
-    shutil.copytree(layout("folder")["path"], root)
-    lines = [json.loads(line) for line in (root / "metadata.jsonl").read_text().splitlines()]
-    (root / "metadata.jsonl").write_text("\n".join(map(json.dumps, [lines[0] | change, *lines[1:]])))
-    with pytest.raises(DatasetError, match=message):
-        load_data("folder", {"path": str(root)})
-
-
 def test_splits():
     assert [split_name(word, "x") for word in ("val", "VALID", "validate", "train")] == ["validation"] * 3 + ["train"]
     with pytest.raises(DatasetError, match="unknown split 'dev2'"):

@@ -1,18 +1,24 @@
 """What holds for every loader: the schema, streams, laterality, patients, and that the trainer runs on it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from anatomy_vlm.processing.schema import features, flip_example, validate_example
+from anatomy_vlm.processing.prompts import region_prompts
+from anatomy_vlm.processing.schema import MASK_VALUES, example_facts, features, flip_example, validate_example
 from anatomy_vlm.processing.vocabulary import FINDING_NAMES, REGIONS, mirror_text
 from anatomy_vlm.training.loaders import LOADERS, SOURCES, load_data
 from anatomy_vlm.training.loaders.dataset_cards import dataset_cards
 from anatomy_vlm.training.loaders.layouts import LAYOUTS
 from anatomy_vlm.training.recipe import RecipeError, parse_recipe
 from anatomy_vlm.training.run import train
+
+
+_OTHER_SIDE = np.array([0, 2, 1, *range(3, 256)])
 
 
 def test_every_dataset_has_a_card_and_a_layout():
@@ -90,6 +96,41 @@ def _check_sides(row, flipped):
         assert (turned["finding"], turned["polarity"]) == (entry["finding"], entry["polarity"])
     np.testing.assert_array_equal(flipped["labels"], row["labels"])
     assert flipped["report"] == mirror_text(row["report"])
+    # What the losses read: the facts of each region, and the prompts about it.
+    expected, found = example_facts(row).mirrored(), example_facts(flipped)
+    np.testing.assert_array_equal(found.facts, expected.facts)
+    np.testing.assert_array_equal(found.unmentioned, expected.unmentioned)
+    for entry, turned in zip(row["region_findings"], flipped["region_findings"]):
+        if entry["region"]:
+            prompts, others = (region_prompts(e["finding"], e["region"]) for e in (entry, turned))
+            assert others == {side: [mirror_text(text) for text in texts] for side, texts in prompts.items()}
+    if "mask" in row:
+        mask = np.asarray(row["mask"])
+        np.testing.assert_array_equal(np.asarray(flipped["mask"]), _OTHER_SIDE[mask[:, ::-1]])
+
+
+def test_flip_of_masks_with_sides(layout):
+    """The lungs of a projected CT have values of their own: each stays the lung of its side of the film."""
+    from anatomy_vlm.synthesis.ct import ct_example
+
+    arguments = layout("ct_projection")
+    volume = sorted(Path(arguments["root"]).glob("*_a_1.nii.gz"))[0]
+    labels = volume.with_name(volume.name.replace(".nii", "_labels.nii"))
+    [row] = ct_example(volume, labels, arguments["scheme"], views=("PA",), image_size=96, mask=True)
+    flipped = flip_example(row)
+    _check_sides(row, flipped)
+    for example in (row, flipped):
+        mask = np.asarray(example["mask"])
+        assert {1, 2, 3} <= set(np.unique(mask))
+        assert np.nonzero(mask == MASK_VALUES["right lung"])[1].mean() < 48
+        assert np.nonzero(mask == MASK_VALUES["left lung"])[1].mean() > 48
+    heart = [np.nonzero(np.asarray(e["mask"]) == MASK_VALUES["cardiac silhouette"])[1].mean() for e in (row, flipped)]
+    assert heart[0] > 48 > heart[1]
+
+
+def test_no_finding_has_a_side():
+    """That is why a flip leaves the labels of the image as they are."""
+    assert [name for name in FINDING_NAMES if mirror_text(name) != name] == []
 
 
 def test_the_right_lung_is_on_the_left_of_the_film(layout_name, loaded):

@@ -16,6 +16,7 @@ from anatomy_vlm.training.loaders.errors import DatasetError
 from anatomy_vlm.training.loaders.layouts.films import film, save_film, write_table
 from anatomy_vlm.training.preparation import plan as plan_module
 from anatomy_vlm.training.preparation import prepare
+from anatomy_vlm.training.preparation.counts import expected_and_found, expected_text
 from anatomy_vlm.training.preparation.mirrored_films import asymmetry_scores
 from anatomy_vlm.training.preparation.near_duplicates import near_duplicates
 from anatomy_vlm.training.preparation.pixel_bytes import to_bytes, to_pixels
@@ -257,3 +258,46 @@ def test_the_manifest_names_the_shards_and_their_hashes(films, tmp_path, small_s
     for shard in manifest["shards"]:
         data = (tmp_path / "out" / shard["file"]).read_bytes()
         assert hashlib.sha256(data).hexdigest() == shard["sha256"] and len(data) == shard["bytes"]
+
+
+def test_what_was_left_out_on_purpose_is_not_missing(source, layout):
+    cxr = source("mimic_cxr")
+    found = {name: len(rows) for name, rows in cxr.split_entries().items()}
+    everything = source("mimic_cxr", frontal_only=False)
+    all_of_them = {name: len(rows) for name, rows in everything.split_entries().items()}
+    rows = {row["name"]: row for row in expected_and_found(cxr, found)}
+    for name, row in rows.items():
+        missing = [entry for entry in everything.missing if entry.split == name]
+        left_out = all_of_them[name] + len(missing) - found[name] - len([e for e in cxr.missing if e.split == name])
+        assert row["left_out"] == left_out > 0
+        assert row["missing"] == row["expected"] - row["found"] - row["left_out"]
+
+
+def test_drawn_splits_are_compared_by_their_total(source):
+    drawn = source("nih_chestxray14", splits={"train": 0.5, "validation": 0.2, "test": 0.3})
+    assert expected_and_found(drawn, {"train": 60_000, "validation": 22_120, "test": 30_000})[0] == {
+        "name": "total", "expected": 112_120, "approximate": False, "found": 112_120, "left_out": 0, "missing": 0,
+    }  # fmt: skip
+    own = {row["name"]: row["missing"] for row in expected_and_found(source("nih_chestxray14"), {"train": 86_000})}
+    assert own == {"train+validation": 524, "test": 25_596}
+    # Kaggle has the training films only; they are split by chance.
+    [kaggle] = [row for row in expected_and_found(source("vindr_cxr-kaggle"), {"train": 14_000}) if row["expected"]]
+    assert (kaggle["name"], kaggle["missing"]) == ("total", 1_000)
+
+
+def test_numbers_that_differ_between_versions_accuse_nobody(source):
+    [row] = [row for row in expected_and_found(source("padchest"), {"train": 100}) if row["expected"]]
+    assert row["missing"] == 0 and expected_text(row) == "about 160868"
+
+
+def test_an_incomplete_shard_is_named(layout, tmp_path):
+    arguments = layout("folder")
+    result = prepare("folder", arguments, tmp_path / "out", image_size=64, progress=False)
+    before = hashes(result.folder)
+    shard = result.folder / result.manifest["shards"][0]["file"]
+    shard.write_bytes(shard.read_bytes()[:-100])
+    for streaming in (False, True):
+        with pytest.raises(DatasetError, match=rf"{shard.name}: .*incomplete; run `anatomy-vlm prepare` again"):
+            load_data("prepared", {"path": str(result.folder), "streaming": streaming})
+    prepare("folder", arguments, tmp_path / "out", image_size=64, progress=False)
+    assert hashes(result.folder) == before

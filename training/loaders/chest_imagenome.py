@@ -53,7 +53,7 @@ class ChestImaGenome(Source):
                 "in two splits"
             )
         self.additional_regions = additional_regions
-        self.notes = Counter[str]()
+        self.notes, self.left_out = Counter[str](), Counter[str]()
         self.files = MimicFiles(images)
         folder = Path(root)
         avoided = self._rows(need_file(folder, "silver_dataset/splits/images_to_avoid.csv", holds="the gold patients"))
@@ -77,13 +77,14 @@ class ChestImaGenome(Source):
         path = need_file(folder, f"silver_dataset/splits/{split}.csv", holds="a silver split")
         for row in self._rows(path):
             subject, study, dicom = row["subject_id"], row["study_id"], row["dicom_id"]
+            name = split_name(split, str(path))
             if dicom in left_out or subject in patients:
-                self.notes["film left out: of a gold patient (images_to_avoid.csv)"] += 1
+                self.leave_out("of a gold patient (images_to_avoid.csv)", name)
             elif graph_name(dicom) not in self.graphs:
-                self.notes["film left out: without a scene graph"] += 1
+                self.leave_out("without a scene graph", name)
             else:
                 yield Entry(
-                    dicom, subject, split_name(split, str(path)), self.files.image(subject, study, dicom),
+                    dicom, subject, name, self.files.image(subject, study, dicom),
                     (study, row["ViewPosition"], None),
                 )  # fmt: skip
 
@@ -93,7 +94,7 @@ class ChestImaGenome(Source):
             row = known.get(dicom) or annotations
             subject, study = row.get("subject_id", ""), row.get("study_id", "")
             if not subject or not study:
-                self.notes["gold film left out: no table names its patient and study"] += 1
+                self.leave_out("gold, but no table names its patient and study", "gold")
                 continue
             path = self.files.image(subject, study, dicom)
             yield Entry(dicom, subject, "gold", path, (study, row.get("ViewPosition", ""), annotations))

@@ -54,7 +54,7 @@ class CheXmask(Source):
         if target not in _TARGETS:
             raise DatasetError(f"chexmask: target '{target}' is not one of {', '.join(_TARGETS)}")
         self.target = target
-        self.notes = Counter[str]()
+        self.notes, self.left_out = Counter[str](), Counter[str]()
         path = Path(root) if Path(root).is_file() else need_file(root, "*.csv", holds="the masks")
         header = column_names(path)
         self.id_column = next((name for name in ID_COLUMNS if name in header), "")
@@ -66,7 +66,7 @@ class CheXmask(Source):
         entries = []
         for row, (image, quality) in enumerate(self.table.pairs(self.id_column, _QUALITY)):
             if quality and number(quality, f"{path}: {_QUALITY}") < min_quality:
-                self.notes[f"film left out: {_QUALITY} below {min_quality}"] += 1
+                self.leave_out(f"{_QUALITY} below {min_quality}")
                 continue
             film = self._film(index, image)
             entries.append(Entry(image, self._patient(image, film), "", film, row))

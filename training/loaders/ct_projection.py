@@ -48,7 +48,7 @@ class CTProjection(Source):
         unknown = [view for view in views if view not in VIEWS]
         if unknown or not views:
             raise DatasetError(f"ct_projection: views {list(views)}; choose from {', '.join(VIEWS)}")
-        self.notes = Counter[str]()
+        self.notes, self.left_out = Counter[str](), Counter[str]()
         self.scheme, self.seed = scheme, seed
         folder = Path(root)
         if not folder.is_dir():

@@ -20,7 +20,8 @@ class DatasetCard:
         citation: What to cite.
         origin: Where to get it.
         layout: What the root folder holds.
-        expected: Images per split, or "total", of the complete dataset.
+        expected: Images per split or group of splits ("train+validation"), or "total", of the complete dataset.
+        approximate: The numbers differ between versions of the dataset; nobody is told that some are missing by them.
         notes: What is known to be wrong with it, or to be minded.
     """
 
@@ -30,6 +31,7 @@ class DatasetCard:
     origin: str
     layout: str
     expected: dict[str, int] = field(default_factory=dict)
+    approximate: bool = False
     notes: tuple[str, ...] = ()
 
 

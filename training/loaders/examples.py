@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -29,13 +30,19 @@ def iterate(
     source: Source, chunks: Sequence[Sequence[Entry]], image_size: int | None, on_error: str
 ) -> Iterator[dict]:
     """The examples of entries; what cannot be read is an error, or left out with a warning."""
+    notes = Counter[str]()
     for entry in (entry for chunk in chunks for entry in chunk):
         try:
-            yield source.sample(entry, image_size).example
+            sample = source.sample(entry, image_size)
         except ValueError as error:
             if on_error == "raise":
                 raise DatasetError(f"{error}; on_error: skip leaves such images out") from error
             logger.warning("left out: %s", error)
+        else:
+            notes.update(sample.notes)
+            yield sample.example
+    for note, count in sorted(notes.items()):
+        logger.warning("%s: %d x %s", source.name, count, note)
 
 
 def fingerprint(source: Source, entries: Sequence[Entry], options: object) -> str:
@@ -93,7 +100,7 @@ def _cached(schema: "datasets.Features", arguments: dict[str, Any], key: str) ->
         return datasets.Dataset.from_generator(iterate, features=schema, gen_kwargs=arguments, fingerprint=key)
     except datasets.exceptions.DatasetGenerationError as error:
         # `datasets` says only that something went wrong; what it was is the cause.
-        if isinstance(error.__cause__, ValueError):
+        if isinstance(error.__cause__, ValueError | OSError):
             raise error.__cause__ from None
         raise
 

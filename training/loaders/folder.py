@@ -24,7 +24,7 @@ from anatomy_vlm.processing.statements import Statement
 from anatomy_vlm.processing.vocabulary import FINDING_NAMES, REGION_NAMES
 from anatomy_vlm.training.loaders.errors import DatasetError
 from anatomy_vlm.training.loaders.folder_files import ANNOTATIONS, CSV, JSONL, Line, coco_lines, csv_lines, json_lines
-from anatomy_vlm.training.loaders.record import Entry, Record, RegionFinding
+from anatomy_vlm.training.loaders.record import Box, Entry, Record, RegionFinding
 from anatomy_vlm.training.loaders.source import Source
 from anatomy_vlm.training.recipe import suggestion
 
@@ -47,7 +47,7 @@ class Folder(Source):
     name = "folder"
 
     def __init__(self, path: str, splits: dict[str, float] | None = None):
-        self.notes = Counter[str]()
+        self.notes, self.left_out = Counter[str](), Counter[str]()
         folder = Path(path)
         readers = {JSONL: json_lines, CSV: csv_lines, ANNOTATIONS: coco_lines}
         name = next((name for name in readers if (folder / name).is_file()), None)
@@ -63,6 +63,12 @@ class Folder(Source):
         if any(named) and not all(named):
             raise DatasetError(f"{lines[named.index(False)][0]}: the key 'split' is missing, but other lines have one")
         entries = [_entry(folder, line) for line in lines]
+        absent = [entry for entry in entries if not Path(entry.path).is_file()]
+        if absent:
+            raise DatasetError(
+                f"{absent[0].row[0]}: {absent[0].path}: there is no such file ({len(absent)} of {len(entries)} images "
+                f"are missing); check the path, or take the image out of {name}"
+            )
         self.set_entries(entries, str(folder), splits if not any(named) else None)
 
     def record(self, entry: Entry) -> Record:
@@ -85,9 +91,7 @@ def _entry(folder: Path, line: Line) -> Entry:
     _boxes(record, where)
     image = str(record.get("image_id") or record["file_name"])
     path = folder / record["file_name"]
-    if not path.exists():
-        raise DatasetError(f"{where}: {path}: there is no such file; check the path")
-    return Entry(image, str(record["patient_id"]), str(record.get("split") or ""), str(path), (where, record))
+    return Entry(image, record["patient_id"], record.get("split") or "", str(path), (where, record))
 
 
 def _check(keys: Any, known: tuple[str, ...], where: str, what: str) -> None:
@@ -96,17 +100,18 @@ def _check(keys: Any, known: tuple[str, ...], where: str, what: str) -> None:
             raise DatasetError(f"{where}: unknown {what} '{key}'; {suggestion(str(key), known)}")
 
 
-def _boxes(record: dict[str, Any], where: str) -> dict[str, tuple[float, float, float, float]]:
+def _boxes(record: dict[str, Any], where: str) -> dict[str, Box]:
     named = record.get("boxes") or {}
     _check(named, REGION_NAMES, where, "region")
-    for name, box in named.items():
-        if not (isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)):
-            raise DatasetError(f"{where}: the box of '{name}' must be [x0, y0, x1, y1] in pixels, not {box!r}")
-        if box[0] >= box[2] or box[1] >= box[3]:
-            raise DatasetError(
-                f"{where}: the box {box} of '{name}' is empty; expected [x0, y0, x1, y1], x0 < x1, y0 < y1"
-            )
-    return {name: (float(b[0]), float(b[1]), float(b[2]), float(b[3])) for name, b in named.items()}
+    return {name: _box(box, name, where) for name, box in named.items()}
+
+
+def _box(box: Any, name: str, where: str) -> Box:
+    if not (isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)):
+        raise DatasetError(f"{where}: the box of '{name}' must be [x0, y0, x1, y1] in pixels, not {box!r}")
+    if not (box[0] < box[2] and box[1] < box[3]):
+        raise DatasetError(f"{where}: the box {box} of '{name}' is empty; expected [x0, y0, x1, y1], x0 < x1, y0 < y1")
+    return float(box[0]), float(box[1]), float(box[2]), float(box[3])
 
 
 def _findings(record: dict[str, Any], where: str) -> list[RegionFinding]:
@@ -127,7 +132,7 @@ def _findings(record: dict[str, Any], where: str) -> list[RegionFinding]:
                 statement.region or "",
                 statement.severity or "",
                 entry.get("phrase") or "",
-                tuple(entry["box"]) if entry.get("box") else None,
+                _box(entry["box"], statement.finding, where) if entry.get("box") else None,
             )
         )
     return entries

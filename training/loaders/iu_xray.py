@@ -45,7 +45,7 @@ class IUXray(Source):
         frontal_only: bool = False,
         splits: dict[str, float] | None = None,
     ):
-        self.notes = Counter[str]()
+        self.notes, self.left_out = Counter[str](), Counter[str]()
         readers = {"openi": self._openi, "kaggle": self._kaggle, "r2gen": self._r2gen}
         if form is None:
             form = _found_form(root)
@@ -59,7 +59,7 @@ class IUXray(Source):
 
     def _keep(self, view: str) -> bool:
         if self._frontal_only and view == "LATERAL":
-            self.notes["film left out: lateral"] += 1
+            self.leave_out("lateral")
             return False
         return True
 
@@ -86,7 +86,7 @@ class IUXray(Source):
         for row in read_table(films, ("uid", "filename", "projection")):
             study, view = studies.get(row["uid"]), _view(row["projection"])
             if study is None:
-                self.notes["film left out: without a report"] += 1
+                self.leave_out("without a report")
             elif self._keep(view):
                 terms = tuple(term.strip() for term in study["MeSH"].split(";") if term.strip())
                 details = (view, {name: study[name] for name in _SECTIONS}, terms)

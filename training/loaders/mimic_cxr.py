@@ -40,7 +40,7 @@ class MimicCXR(Source):
         frontal_only: bool = True,
         splits: dict[str, float] | None = None,
     ):
-        self.notes = Counter[str]()
+        self.notes, self.left_out = Counter[str](), Counter[str]()
         files = MimicFiles(images or root)
         self.report_files = MimicFiles(reports or root)
         labels, sections = self._labels(root), self._sections(root)
@@ -51,9 +51,9 @@ class MimicCXR(Source):
             view = mimic_view(row["ViewPosition"])
             subject, study, dicom = row["subject_id"], row["study_id"], row["dicom_id"]
             if frontal_only and view not in ("PA", "AP"):
-                self.notes["film left out: not frontal"] += 1
+                self.leave_out("not frontal", official.get(dicom, ""))
             elif dicom not in official:
-                self.notes["film left out: in no split"] += 1
+                self.leave_out("in no split")
             else:
                 path = files.image(subject, study, dicom)
                 entries.append(

@@ -30,7 +30,7 @@ class MSCXR(Source):
     name = "ms_cxr"
 
     def __init__(self, root: str, images: str, splits: dict[str, float] | None = None):
-        self.notes = Counter[str]()
+        self.notes, self.left_out = Counter[str](), Counter[str]()
         path = Path(root)
         if not path.is_file():
             path = need_file(

@@ -32,7 +32,7 @@ class NIHChestXray14(Source):
     name = "nih_chestxray14"
 
     def __init__(self, root: str, images: str | None = None, splits: dict[str, float] | None = None):
-        self.notes = Counter[str]()
+        self.notes, self.left_out = Counter[str](), Counter[str]()
         path = need_file(root, "Data_Entry_2017*.csv", holds="the labels")
         index = ImageIndex(images or root)
         official = _official_splits(root)
@@ -45,7 +45,7 @@ class NIHChestXray14(Source):
             image, patient = row["Image Index"], row["Patient ID"]
             split = with_validation(official[image], patient) if image in official else ""
             if official and not split:
-                self.notes["film left out: in no official list"] += 1
+                self.leave_out("in no official list")
                 continue
             details = (row["Finding Labels"], mimic_view(row["View Position"]), tuple(boxes.get(image, ())))
             entries.append(Entry(image, patient, split, index.find(image), details))

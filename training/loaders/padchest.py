@@ -43,18 +43,18 @@ class PadChest(Source):
         physicians_only: bool = False,
         splits: dict[str, float] | None = None,
     ):
-        self.notes = Counter[str]()
+        self.notes, self.left_out = Counter[str](), Counter[str]()
         path = need_file(root, "PADCHEST_chest_x_ray_images_labels_160K*.csv", "*.csv", holds="the labels")
         index = ImageIndex(images or root)
         entries = []
         for row in read_table(path, _COLUMNS, _OPTIONAL):
             view = _VIEWS.get(row["Projection"], "")
             if frontal_only and view not in _FRONTAL:
-                self.notes["film left out: not frontal"] += 1
+                self.leave_out("not frontal")
             elif physicians_only and row["MethodLabel"] != "Physician":
-                self.notes["film left out: not labelled by a physician"] += 1
+                self.leave_out("not labelled by a physician")
             elif not row["Labels"] or row["Labels"] == "nan":
-                self.notes["film left out: without labels"] += 1
+                self.leave_out("without labels")
             else:
                 where = f"{path}: {row['ImageID']}"
                 labels = tuple(words(row["Labels"], f"{where}: Labels"))

@@ -1,6 +1,5 @@
 """Films that `anatomy-vlm prepare` decoded and resized once."""
 
-import json
 from pathlib import Path
 
 import datasets
@@ -8,6 +7,7 @@ import datasets
 from anatomy_vlm.processing.schema import features
 from anatomy_vlm.training.loaders.errors import DatasetError
 from anatomy_vlm.training.loaders.saved import check_splits
+from anatomy_vlm.training.loaders.tables import read_json
 
 
 MANIFEST = "manifest.json"
@@ -18,7 +18,7 @@ def read_manifest(path: str | Path) -> dict:
     file = Path(path) / MANIFEST
     if not file.is_file():
         raise DatasetError(f"{file}: no such file; the folder has to be one that `anatomy-vlm prepare` has finished")
-    manifest: dict = json.loads(file.read_text(encoding="utf-8"))
+    manifest: dict = read_json(file)
     return manifest
 
 
@@ -40,8 +40,11 @@ def load_prepared(path: str, streaming: bool = False) -> "datasets.DatasetDict |
     for shard in sorted(manifest["shards"], key=lambda shard: order.get(shard["split"], 3)):
         if shard["rows"]:
             file = folder / shard["file"]
-            if not file.is_file():
-                raise DatasetError(f"{file}: the manifest names this shard, but it is not there; run prepare again")
+            if not file.is_file() or file.stat().st_size != shard["bytes"]:
+                raise DatasetError(
+                    f"{file}: the manifest names this shard, but it is not there or incomplete; run `anatomy-vlm "
+                    "prepare` again as before, it makes what is missing"
+                )
             shards.setdefault(shard["split"], []).append(str(file))
     schema = features(mask=manifest["request"]["mask"])
     loaded = {

@@ -26,7 +26,7 @@ class RSNAPneumonia(Source):
     name = "rsna_pneumonia"
 
     def __init__(self, root: str, images: str | None = None, splits: dict[str, float] | None = None):
-        self.notes = Counter[str]()
+        self.notes, self.left_out = Counter[str](), Counter[str]()
         path = need_file(root, "stage_2_train_labels.csv", "*train_labels.csv", holds="the boxes")
         boxes: dict[str, list[Box]] = {}
         for row in read_table(path, ("patientId", *_BOX_COLUMNS, "Target")):

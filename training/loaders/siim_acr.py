@@ -35,7 +35,7 @@ class SIIMACR(Source):
     has_mask = True
 
     def __init__(self, root: str, images: str | None = None, splits: dict[str, float] | None = None):
-        self.notes = Counter[str]()
+        self.notes, self.left_out = Counter[str](), Counter[str]()
         path = need_file(root, "train-rle.csv", "stage_2_train.csv", "*rle*.csv", holds="the masks")
         rows: dict[str, list[str]] = {}
         for row in read_table(path, ("ImageId", "EncodedPixels")):

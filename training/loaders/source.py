@@ -23,6 +23,8 @@ from anatomy_vlm.training.loaders.scaled_image import read_scaled
 
 # How far the aspect of an image may be from that of the annotations' frame: rounding of resized exports.
 _ASPECT_TOLERANCE = 0.01
+# What an index says of a dataset, but no record depends on.
+_OF_THE_INDEX = ("entries", "missing", "notes", "left_out", "own_splits", "expected")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,9 @@ class Source(ABC):
         entries: The images that are there.
         missing: Images that the tables name and that are not there.
         notes: Counts of what was wrong with the tables.
+        left_out: Images by split that were left out on purpose; "" where they have no split yet.
+        own_splits: Whether the splits are those of the dataset, not drawn.
+        expected: Images per split, where this form of the dataset has other numbers than its card says.
     """
 
     name: ClassVar[str]
@@ -61,10 +66,18 @@ class Source(ABC):
     entries: Sequence[Entry] = ()
     missing: Sequence[Entry] = ()
     notes: Counter[str]
+    left_out: Counter[str]
+    own_splits: bool = False
+    expected: Mapping[str, int] | None = None
 
     @abstractmethod
     def record(self, entry: Entry) -> Record:
         """What is known of the image of an entry."""
+
+    def leave_out(self, reason: str, split: str = "") -> None:
+        """Count an image that is left out on purpose."""
+        self.notes[f"film left out: {reason}"] += 1
+        self.left_out[split] += 1
 
     def set_entries(self, entries: Sequence[Entry], where: str, splits: Mapping[str, float] | None) -> None:
         """
@@ -80,6 +93,7 @@ class Source(ABC):
         """
         if not entries:
             raise DatasetError(f"{where}: the tables name no image")
+        self.own_splits = splits is None and all(entry.split for entry in entries)
         if splits is not None:
             shares = check_shares(splits)
             entries = [_with_split(entry, drawn_split(entry.patient_id, shares)) for entry in entries]
@@ -92,7 +106,7 @@ class Source(ABC):
         entries = sorted(entries, key=lambda entry: (entry.split, entry.image_id))
         for first, second in itertools.pairwise(entries):
             if first.image_id == second.image_id and first.split == second.split:
-                raise DatasetError(f"{where}: image '{first.image_id}' is listed twice")
+                raise DatasetError(f"{where}: image '{first.image_id}' is listed twice; keep one of them")
         there = [os.path.exists(entry.path) for entry in entries]
         self.entries = [entry for entry, found in zip(entries, there) if found]
         self.missing = [entry for entry, found in zip(entries, there) if not found]
@@ -111,8 +125,7 @@ class Source(ABC):
 
     def describe(self) -> str:
         """What the records depend on besides the entries, as text; attributes with an underscore only save time."""
-        left_out = ("entries", "missing", "notes")
-        kept = {k: v for k, v in vars(self).items() if not k.startswith("_") and k not in left_out}
+        kept = {k: v for k, v in vars(self).items() if not k.startswith("_") and k not in _OF_THE_INDEX}
         return repr((self.name, self.has_mask, sorted(kept.items())))
 
     def split_entries(self) -> dict[str, list[Entry]]:

@@ -14,6 +14,7 @@ from anatomy_vlm.training.loaders.errors import DatasetError
 
 # Masks as run lengths are longer than the csv module's limit for one field.
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+_UNREADABLE = (OSError, EOFError, UnicodeDecodeError, csv.Error)
 
 
 def find_file(root: str | Path, *patterns: str, needed_for: str = "") -> Path | None:
@@ -54,16 +55,22 @@ def open_text(path: str | Path) -> IO[str]:
 
 
 def column_names(path: str | Path, delimiter: str = ",") -> list[str]:
-    """The header of a table, names stripped of spaces."""
-    with open_text(path) as file:
-        return [name.strip() for name in next(csv.reader(file, delimiter=delimiter), [])]
+    """The header of a table, names stripped of spaces. Raises `DatasetError` for a file that is no table."""
+    try:
+        with open_text(path) as file:
+            return [name.strip() for name in next(csv.reader(file, delimiter=delimiter), [])]
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file") from None
+    except _UNREADABLE as error:
+        raise DatasetError(f"{path}: cannot be read as a table: {error}") from error
 
 
 def check_columns(path: str | Path, found: Sequence[str], columns: Sequence[str]) -> None:
     """Raises `DatasetError` for the first of `columns` that is not in `found`."""
     for column in columns:
         if column not in found:
-            raise DatasetError(f"{path}: no column '{column}'; found {', '.join(found) or 'nothing'}")
+            hint = "; its cells must be separated by commas" if len(found) == 1 and {*";\t"} & {*found[0]} else ""
+            raise DatasetError(f"{path}: no column '{column}'; found {', '.join(found) or 'nothing'}{hint}")
 
 
 def read_table(
@@ -97,7 +104,7 @@ def read_table(
                 yield absent | {name: row[i].strip() if i < len(row) else "" for name, i in places.items()}
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file") from None
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except _UNREADABLE as error:
         raise DatasetError(f"{path}: cannot be read as a table: {error}") from error
 
 

@@ -36,7 +36,7 @@ class VinDrCXR(Source):
     def __init__(
         self, root: str, images: str | None = None, min_readers: int = 2, splits: dict[str, float] | None = None
     ):
-        self.notes = Counter[str]()
+        self.notes, self.left_out = Counter[str](), Counter[str]()
         self.min_readers = min_readers
         index = ImageIndex(images or root)
         entries = []
@@ -48,6 +48,7 @@ class VinDrCXR(Source):
                 entries += self._entries(votes, boxes, split, index)
         else:
             boxes, votes = _boxes(need_file(root, "train.csv", holds="boxes and labels (Kaggle)"))
+            self.expected = {"total": 15_000}
             entries += self._entries(votes, boxes, "", index)
         self.set_entries(entries, f"vindr_cxr in {root}", splits)
 

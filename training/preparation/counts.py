@@ -4,25 +4,52 @@ from collections.abc import Mapping
 from typing import Any
 
 from anatomy_vlm.training.loaders.dataset_cards import dataset_card
+from anatomy_vlm.training.loaders.source import Source
 
 
-def expected_and_found(dataset: str, found: Mapping[str, int]) -> list[dict[str, Any]]:
+# A split that is only there on request.
+_GOLD = "gold"
+
+
+def expected_and_found(source: Source, found: Mapping[str, int]) -> list[dict[str, Any]]:
     """
-    `name`, `expected` (None where the dataset's makers do not say) and `found` of each split or group of splits.
+    What the complete dataset has, what was found, and what is missing, of each split or group of splits.
 
-    Examples:
-        >>> expected_and_found("vindr_cxr", {"train": 13500, "validation": 1499, "test": 3000})
-        ... # doctest: +NORMALIZE_WHITESPACE
-        [{'name': 'train+validation', 'expected': 15000, 'found': 14999},
-         {'name': 'test', 'expected': 3000, 'found': 3000}]
+    Splits that were drawn have nothing to be compared with, so the totals are.
+
+    Args:
+        source: The dataset.
+        found: Images that were read, by split.
+
+    Returns:
+        Rows of `name`, `expected` (None where the dataset's makers do not say), `approximate`, `found`, `left_out` (on
+        purpose) and `missing` (0 where the number expected is none or approximate).
     """
-    expected = dataset_card(dataset).expected
-    rows, named = [], set[str]()
-    for name, number in expected.items():
-        splits = list(found) if name == "total" else name.split("+")
-        named.update(splits)
+    card = dataset_card(source.name)
+    expected = dict(card.expected if source.expected is None else source.expected)
+    if _GOLD not in found:
+        expected.pop(_GOLD, None)
+    if expected and not source.own_splits:
+        expected = {"total": sum(expected.values())}
+    groups = [(name, list(found) if name == "total" else name.split("+"), number) for name, number in expected.items()]
+    named = {split for _, splits, _ in groups for split in splits}
+    groups += [(split, [split], None) for split in found if split not in named]
+    rows = []
+    for name, splits, number in groups:
         count = sum(found.get(split, 0) for split in splits)
-        # The gold films are asked for by an option.
-        if count or name != "gold":
-            rows.append({"name": name, "expected": number, "found": count})
-    return rows + [{"name": s, "expected": None, "found": n} for s, n in found.items() if s not in named]
+        left_out = source.left_out.total() if name == "total" else sum(source.left_out[split] for split in splits)
+        known = number is not None and not card.approximate
+        rows.append(
+            {
+                "name": name, "expected": number, "approximate": card.approximate, "found": count,
+                "left_out": left_out, "missing": max(number - count - left_out, 0) if known else 0,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def expected_text(row: Mapping[str, Any]) -> str:
+    """The number expected, for a person: "12", "about 12", or "?"."""
+    if row["expected"] is None:
+        return "?"
+    return f"about {row['expected']}" if row["approximate"] else str(row["expected"])

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from anatomy_vlm.training.preparation.counts import expected_text
+
 
 def passport_text(passport: dict[str, Any]) -> str:
     """The passport as Markdown."""
@@ -18,9 +20,9 @@ def passport_text(passport: dict[str, Any]) -> str:
         ),
         "## Images",
         _table(
-            ("", "expected", "found", "missing"),
+            ("", "expected", "found", "left out", "missing"),
             [
-                (row["name"], row["expected"] or "?", row["found"], (row["expected"] or row["found"]) - row["found"])
+                (row["name"], expected_text(row), row["found"], row["left_out"], row["missing"])
                 for row in passport["counts"]
             ],
         ),

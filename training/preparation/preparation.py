@@ -18,6 +18,7 @@ from anatomy_vlm.training.loaders import open_source
 from anatomy_vlm.training.loaders.dataset_cards import announce
 from anatomy_vlm.training.loaders.errors import DatasetError
 from anatomy_vlm.training.loaders.prepared import MANIFEST
+from anatomy_vlm.training.loaders.source import Source
 from anatomy_vlm.training.preparation.counts import expected_and_found
 from anatomy_vlm.training.preparation.executors import run_tasks
 from anatomy_vlm.training.preparation.passport import make_passport
@@ -98,13 +99,13 @@ def prepare(
                 write_shard, [(bare, plan, str(folder), image_size) for plan in todo], workers, distributed
             ):
                 bar.update(note["rows"] + len(note["problems"]))
-        return _finish(folder, plans, request, source.notes)
+        return _finish(folder, plans, request, source)
 
 
-def _finish(folder: Path, plans: list[ShardPlan], request: dict[str, Any], notes: Counter[str]) -> Preparation:
+def _finish(folder: Path, plans: list[ShardPlan], request: dict[str, Any], source: Source) -> Preparation:
     shards = [json.loads((folder / plan.note_file).read_text(encoding="utf-8")) for plan in plans]
     problems = [problem for shard in shards for problem in shard.pop("problems")]
-    dirt = Counter(notes)
+    dirt = Counter(source.notes)
     for shard in shards:
         dirt.update(shard.pop("notes"))
     counts = Counter[str]()
@@ -113,7 +114,7 @@ def _finish(folder: Path, plans: list[ShardPlan], request: dict[str, Any], notes
     manifest = {
         "request": request,
         "images": dict(sorted(counts.items())),
-        "counts": expected_and_found(request["dataset"], counts),
+        "counts": expected_and_found(source, counts),
         "problems": dict(sorted(Counter(problem["kind"] for problem in problems).items())),
         "notes": dict(sorted(dirt.items())),
         "versions": {name: importlib.metadata.version(name) for name in _VERSIONS},

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -33,7 +34,7 @@ class DrawnExamples:
         examples: Those drawn.
         splits: Examples in each split.
         problems: What could not be read, in words.
-        notes: Counts of what was wrong with the tables.
+        notes: Counts of what was wrong with the tables, and with the annotations of the films drawn.
     """
 
     dataset: str
@@ -71,13 +72,15 @@ def draw_examples(
     announce(source.name)
     entries = source.split_entries()
     counts = {name: len(rows) for name, rows in entries.items()}
-    examples, problems = [], []
+    examples, problems, notes = [], [], Counter(source.notes)
     for index in _choice(rng, _total(counts, split, dataset), number):
         try:
-            examples.append(source.sample(entries[split][index], _READ_SIDE).example)
+            sample = source.sample(entries[split][index], _READ_SIDE)
         except ValueError as error:
             problems.append(str(error))
-    notes = dict(source.notes)
+        else:
+            examples.append(sample.example)
+            notes.update(f"{note} (in the films drawn)" for note in sample.notes)
     if source.missing:
         notes["image missing"] = len(source.missing)
     return DrawnExamples(dataset, split, counts[split], examples, counts, problems, notes)
