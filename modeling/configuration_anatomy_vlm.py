@@ -74,7 +74,11 @@ class AnatomyVLMVisionConfig(PreTrainedConfig):
         stem_channels (`list[int]`, *optional*):
             Channels of a convolutional stem of 3x3 convolutions with stride 2, in place of the linear patch
             embedding; `2 ** len(stem_channels)` must divide `patch_size`. Helps when training from scratch on little
-            data (Xiao et al., 2021, "Early convolutions help transformers see better").
+            data (Xiao et al., 2021, "Early convolutions help transformers see better"). The box head then points at
+            edges on the stem's last map, which is finer than the patches.
+        stem_blocks (`list[int]`, *optional*):
+            Residual blocks after each convolution of the stem and after the projection to patches, so one number more
+            than `stem_channels`. Boxes are learned from scratch some four times as fast with `[0, 0, 1, 2]`.
         hidden_act (`str`, *optional*, defaults to `"gelu"`): Activation of the feed-forward layers.
         layer_norm_eps (`float`, *optional*, defaults to 1e-6): Epsilon of the layer norms.
         qkv_bias (`bool`, *optional*, defaults to `True`): Whether queries, keys and values have biases.
@@ -98,6 +102,7 @@ class AnatomyVLMVisionConfig(PreTrainedConfig):
     num_anatomy_queries: int = len(CHEST_REGIONS)
     num_register_tokens: int = 0
     stem_channels: list[int] | None = None
+    stem_blocks: list[int] | None = None
     hidden_act: str = "gelu"
     layer_norm_eps: float = 1e-6
     qkv_bias: bool = True
@@ -124,6 +129,11 @@ class AnatomyVLMVisionConfig(PreTrainedConfig):
             raise ValueError(
                 f"`patch_size` ({self.patch_size}) must be a multiple of 2 ** len(`stem_channels`) "
                 f"({2 ** len(self.stem_channels)})."
+            )
+        if self.stem_blocks and len(self.stem_blocks) != len(self.stem_channels or ()) + 1:
+            raise ValueError(
+                f"`stem_blocks` ({self.stem_blocks}) must hold one number for each of `stem_channels` "
+                f"({self.stem_channels}) and one for the projection to patches."
             )
 
 

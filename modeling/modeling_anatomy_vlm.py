@@ -14,7 +14,7 @@ from .heads_anatomy_vlm import AnatomyVLMBoxHead, AnatomyVLMGlimpse, AnatomyVLMR
 from .losses_anatomy_vlm import assign_boxes, binary_loss, box_losses
 from .output_anatomy_vlm import LARGE_LOGITS, AnatomyVLMOutput
 from .region_losses_anatomy_vlm import region_phrase_loss
-from .vision_anatomy_vlm import AnatomyVLMVisionModel, AnatomyVLMVisionPreTrainedModel
+from .vision_anatomy_vlm import AnatomyVLMVisionModel, AnatomyVLMVisionOutput, AnatomyVLMVisionPreTrainedModel
 
 
 class AnatomyVLMPreTrainedModel(AnatomyVLMVisionPreTrainedModel):
@@ -71,7 +71,7 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         self.region_logit_scale = nn.Parameter(torch.tensor([float(config.region_logit_scale_init_value)]))
         self.region_logit_bias = nn.Parameter(torch.tensor([float(config.region_logit_bias_init_value)]))
         if config.freeze_text_encoder:
-            self.text_model.requires_grad_(False)
+            self.text_model.requires_grad_(False).eval()
 
         # Initialize weights and apply final processing
         self.post_init()
@@ -129,19 +129,20 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         `(image_batch_size, projection_dim)`.
         """
         outputs = self.vision_model(pixel_values, **kwargs)
-        image_states, _, _ = self._look(pixel_values, outputs.last_hidden_state)
+        image_states, _, _ = self._look(pixel_values, outputs)
         outputs.pooler_output = self.visual_projection(image_states)
         return outputs
 
     def _look(
-        self, pixel_values: torch.Tensor, hidden_states: torch.Tensor
+        self, pixel_values: torch.Tensor, vision_outputs: AnatomyVLMVisionOutput
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
-        From the tower's last hidden states: the states that stand for the images `(batch_size, features)`, the
-        regions in the space of the phrases `(batch_size, num_regions, projection_dim)`, and their boxes.
+        From what the tower gives: the states that stand for the images `(batch_size, features)`, the regions in the
+        space of the phrases `(batch_size, num_regions, projection_dim)`, and their boxes.
         """
+        hidden_states = vision_outputs.last_hidden_state
         tokens, patches, grid = self._split(pixel_values, hidden_states)
-        pred_boxes = self.box_head(tokens, patches, grid)
+        pred_boxes = self.box_head(tokens, patches, grid, vision_outputs.feature_map)
         image_states, glimpses = hidden_states[:, 0], None
         if self.glimpse is not None:
             # Where to look is for the box losses to learn.
@@ -160,10 +161,11 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         grid = (pixel_values.shape[-2] // patch_size, pixel_values.shape[-1] // patch_size)
         return hidden_states[:, 1 : 1 + num_regions], hidden_states[:, first_patch:], grid
 
-    def _auxiliary_boxes(self, pixel_values: torch.Tensor, hidden_states: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def _auxiliary_boxes(self, pixel_values: torch.Tensor, vision_outputs: AnatomyVLMVisionOutput) -> torch.Tensor:
         """The boxes from what each layer but the last gives."""
-        states = (self.vision_model.layernorm(state) for state in hidden_states[1:-1])
-        return torch.stack([self.box_head(*self._split(pixel_values, state)) for state in states])
+        states = (self.vision_model.layernorm(state) for state in vision_outputs.hidden_states[1:-1])
+        feature_map = vision_outputs.feature_map
+        return torch.stack([self.box_head(*self._split(pixel_values, state), feature_map) for state in states])
 
     def _encode_text(self, input_ids, attention_mask, token_type_ids, **kwargs) -> BaseModelOutputWithPooling:
         if token_type_ids is not None:  # not every encoder has them
@@ -211,7 +213,7 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         auxiliary = self.config.auxiliary_loss and boxes is not None
         vision_kwargs = {**kwargs, "output_hidden_states": True} if auxiliary else kwargs
         vision_outputs = self.vision_model(pixel_values, **vision_kwargs)
-        image_states, region_states, pred_boxes = self._look(pixel_values, vision_outputs.last_hidden_state)
+        image_states, region_states, pred_boxes = self._look(pixel_values, vision_outputs)
         num_regions = self.config.vision_config.num_anatomy_queries
         presence_logits = self.presence_head(vision_outputs.last_hidden_state[:, 1 : 1 + num_regions])[..., 0]
         image_embeds = nn.functional.normalize(self.visual_projection(image_states), dim=-1)
@@ -240,9 +242,7 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
             pred_boxes=pred_boxes,
             presence_logits=presence_logits,
             logits=detection_logits(presence_logits),
-            auxiliary_pred_boxes=(
-                self._auxiliary_boxes(pixel_values, vision_outputs.hidden_states) if auxiliary else None
-            ),
+            auxiliary_pred_boxes=self._auxiliary_boxes(pixel_values, vision_outputs) if auxiliary else None,
             text_model_output=text_outputs,
             vision_model_output=vision_outputs,
         )

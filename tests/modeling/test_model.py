@@ -86,6 +86,7 @@ def test_mean_pooling_leaves_padding_out():
 
 
 def test_text_encoder_is_frozen_and_stays_in_eval():
+    assert not tiny().text_model.training
     model = tiny().train()
     assert not model.text_model.training and model.vision_model.training
     assert not any(p.requires_grad for p in model.text_model.parameters())
@@ -179,6 +180,54 @@ def test_hungarian_loss_does_not_depend_on_the_order_of_the_regions():
     pixel_values = inputs()["pixel_values"]
     one, other = (model(pixel_values=pixel_values, boxes=b).loss for b in (boxes, boxes[:, order]))
     assert torch.allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("assignment", ["fixed", "hungarian"])
+def test_auxiliary_losses_are_those_of_the_boxes_of_each_layer(assignment):
+    corner = torch.rand(2, 29, 2) / 2
+    boxes, pixel_values = torch.cat((corner, corner + 0.3), -1), inputs()["pixel_values"]
+    plain = tiny(box_assignment=assignment)(pixel_values=pixel_values, boxes=boxes)
+    assert plain.auxiliary_pred_boxes is None and set(plain.loss_dict) == {"l1", "giou", "presence"}
+
+    model = tiny(box_assignment=assignment, auxiliary_loss=True)
+    outputs = model(pixel_values=pixel_values, boxes=boxes)
+    losses = outputs.loss_dict
+    assert outputs.auxiliary_pred_boxes.shape == (1, 2, 29, 4)
+    assert torch.allclose(losses["l1"], plain.loss_dict["l1"])
+    expected = plain.loss + 5 * losses["l1_auxiliary"] + 2 * losses["giou_auxiliary"]
+    assert torch.allclose(outputs.loss, expected)
+    # Without its last layer, the model's boxes are those of the layer before.
+    model.vision_model.layers = model.vision_model.layers[:1]
+    model.config.auxiliary_loss = False
+    shorter = model(pixel_values=pixel_values, boxes=boxes)
+    assert torch.allclose(outputs.auxiliary_pred_boxes[0], shorter.pred_boxes, atol=1e-6)
+    if assignment == "fixed":
+        assert torch.allclose(losses["giou_auxiliary"], shorter.loss_dict["giou"], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["contrastive", "sigmoid"])
+def test_large_logits_are_not_kept_while_training(kind, monkeypatch):
+    model, labels = tiny(fine_loss_type=kind), torch.randint(0, 2, (2, 29, 5)).float()
+    small = model(**inputs(), region_labels=labels)
+    monkeypatch.setattr("anatomy_vlm.modeling.modeling_anatomy_vlm.LARGE_LOGITS", 2 * 29 * 5 - 1)
+    large = model(**inputs(), region_labels=labels)
+    assert large.logits_per_region is None and small.logits_per_region is not None
+    assert torch.equal(large.loss, small.loss)
+    assert model(**inputs()).logits_per_region is not None
+    assert model.eval()(**inputs(), region_labels=labels).logits_per_region is not None
+
+
+def test_weights_of_texts_and_regions_reach_the_losses():
+    model, batch = tiny(), inputs()
+    labels = {"image_labels": torch.ones(2, 5), "region_labels": torch.randint(0, 2, (2, 29, 5)).float()}
+    plain = model(**batch, **labels).loss_dict
+    ones = {"text_weights": torch.ones(5), "region_weights": torch.ones(29)}
+    for name, loss in model(**batch, **labels, **ones).loss_dict.items():
+        assert torch.allclose(loss, plain[name])
+    heavy = model(**batch, **labels, text_weights=torch.tensor([9.0, 1, 1, 1, 1])).loss_dict
+    assert all(not torch.allclose(heavy[name], plain[name]) for name in plain)
+    regions = model(**batch, **labels, region_weights=torch.arange(1.0, 30.0)).loss_dict
+    assert torch.equal(regions["global"], plain["global"]) and not torch.allclose(regions["fine"], plain["fine"])
 
 
 def test_compiles_without_graph_breaks():
