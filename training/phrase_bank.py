@@ -1,17 +1,23 @@
 """The phrase bank: every text of a run, embedded once by the frozen encoder and kept on disk."""
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from anatomy_vlm.modeling import AnatomyVLMModel
+
+
+# What an encoder's configuration gains by being saved and loaded; its weights tell their type themselves.
+OF_THE_FILE = ("_name_or_path", "architectures", "dtype", "transformers_version")
 
 
 class StaleBankError(ValueError):
@@ -29,14 +35,20 @@ def weights_hash(model: torch.nn.Module) -> str:
 
 def bank_key(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pooling: str, texts: Sequence[str]) -> str:
     """What a bank depends on, as one hash: encoder weights and configuration, tokenizer, pooling, texts in order."""
-    digest = hashlib.sha256(weights_hash(encoder).encode())
-    digest.update(encoder.config.to_json_string(use_diff=True).encode())
-    digest.update(repr(sorted(tokenizer.get_vocab().items())).encode())
+    config = encoder.config.to_diff_dict()
+    settings = {name: value for name, value in sorted(config.items()) if name not in OF_THE_FILE}
+    parts = [weights_hash(encoder), type(encoder).__name__, repr(settings), pooling]
+    parts += [type(tokenizer).__name__, repr(sorted(tokenizer.get_vocab().items()))]
+    parts += [repr((tokenizer.model_max_length, tokenizer.padding_side, tokenizer.truncation_side))]
     if tokenizer.is_fast:
-        digest.update(tokenizer.backend_tokenizer.to_str().encode())
-    digest.update(pooling.encode())
-    for text in texts:
-        digest.update(text.encode() + b"\0")
+        backend = json.loads(tokenizer.backend_tokenizer.to_str())
+        # Left there by the last call, and set by the next.
+        del backend["padding"], backend["truncation"]
+        parts.append(json.dumps(backend))
+    digest = hashlib.sha256()
+    for part in (*parts, *texts):
+        # With its length before it, no part runs into the next.
+        digest.update(f"{len(part.encode())}:".encode() + part.encode())
     return digest.hexdigest()
 
 
@@ -94,20 +106,27 @@ class PhraseBank:
         folder: Path | None = None,
         progress: bool = False,
     ) -> "PhraseBank":
-        """Embed `texts`, or read them from `folder` where this very bank was stored before."""
+        """
+        Embed `texts`, or read them from `folder` where this very bank was stored before.
+
+        A stored bank is memory-mapped: the processes of a machine share one copy. Of several that ask at once, one
+        embeds and the others wait.
+        """
         key = bank_key(model.text_model, tokenizer, model.config.text_pooling, texts)
-        path = None if folder is None else Path(folder) / f"{key[:16]}.safetensors"
-        if path is not None and path.is_file():
-            return cls.load(path, texts, key)
-        bank = cls(texts, embed_texts(model, tokenizer, texts, progress=progress), key)
-        if path is not None:
-            bank.save(path)
-        return bank
+        if folder is None:
+            return cls(texts, embed_texts(model, tokenizer, texts, progress=progress), key)
+        path = Path(folder) / f"{key[:16]}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The system releases the lock of a process that is killed.
+        with FileLock(path.with_suffix(".lock")):
+            if not path.is_file():
+                cls(texts, embed_texts(model, tokenizer, texts, progress=progress), key).save(path)
+        return cls.load(path, texts, key)
 
     def save(self, path: Path) -> None:
         """Write the features beside their place, then move them there: a reader never sees half a file."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        scratch = path.with_name(f".{path.name}")
         save_file({"features": self.features.contiguous()}, scratch, metadata={"key": self.key})
         os.replace(scratch, path)
 
