@@ -16,7 +16,7 @@ Every box is tight around pixels or projected landmarks of its structure, in the
 | clavicle | the whole bone |
 | aortic arch | arch from the ascending to the descending aorta, knob included |
 | upper mediastinum | mediastinum from 12 mm above the sternal notch to the carina |
-| cardiac silhouette | heart of at least 4 mm along the ray where the abdomen is thinner than 70 mm |
+| cardiac silhouette | heart of at least 4 mm along the ray where the abdomen is thinner than 45 mm |
 | mediastinum | hull of the upper mediastinum and the cardiac silhouette |
 | svc, right atrium | projected vessel from the arch to the atrium; projected chamber |
 | cavoatrial junction, carina | landmark with 15 mm (16 by 13 mm) to each side |
@@ -40,7 +40,7 @@ from .skeleton import vertebrae
 Box = tuple[float, float, float, float]
 SIDES = ("right", "left")
 MIN_VISIBLE = 0.25
-ABDOMEN_OVER_HEART_MM = 70.0
+ABDOMEN_OVER_HEART_MM = 45.0
 LUNG_MM, HEART_OVER_LUNG_MM, ABDOMEN_OVER_LUNG_MM, MEDIASTINUM_OVER_LUNG_MM = 22.0, 14.0, 22.0, 60.0
 
 
