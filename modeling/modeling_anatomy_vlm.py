@@ -14,7 +14,7 @@ from .heads_anatomy_vlm import AnatomyVLMBoxHead, AnatomyVLMGlimpse, AnatomyVLMR
 from .losses_anatomy_vlm import assign_boxes, binary_loss, box_losses
 from .output_anatomy_vlm import LARGE_LOGITS, AnatomyVLMOutput
 from .region_losses_anatomy_vlm import region_phrase_loss
-from .vision_anatomy_vlm import AnatomyVLMVisionModel, AnatomyVLMVisionOutput, AnatomyVLMVisionPreTrainedModel
+from .vision_anatomy_vlm import AnatomyVLMVisionModel, AnatomyVLMVisionPreTrainedModel
 
 
 class AnatomyVLMPreTrainedModel(AnatomyVLMVisionPreTrainedModel):
@@ -129,20 +129,19 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         `(image_batch_size, projection_dim)`.
         """
         outputs = self.vision_model(pixel_values, **kwargs)
-        image_states, _, _ = self._look(pixel_values, outputs)
+        image_states, _, _ = self._look(pixel_values, outputs.last_hidden_state, outputs.feature_map)
         outputs.pooler_output = self.visual_projection(image_states)
         return outputs
 
     def _look(
-        self, pixel_values: torch.Tensor, vision_outputs: AnatomyVLMVisionOutput
+        self, pixel_values: torch.Tensor, hidden_states: torch.Tensor, feature_map: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         From what the tower gives: the states that stand for the images `(batch_size, features)`, the regions in the
         space of the phrases `(batch_size, num_regions, projection_dim)`, and their boxes.
         """
-        hidden_states = vision_outputs.last_hidden_state
         tokens, patches, grid = self._split(pixel_values, hidden_states)
-        pred_boxes = self.box_head(tokens, patches, grid, vision_outputs.feature_map)
+        pred_boxes = self.box_head(tokens, patches, grid, feature_map)
         image_states, glimpses = hidden_states[:, 0], None
         if self.glimpse is not None:
             # Where to look is for the box losses to learn.
@@ -161,10 +160,11 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         grid = (pixel_values.shape[-2] // patch_size, pixel_values.shape[-1] // patch_size)
         return hidden_states[:, 1 : 1 + num_regions], hidden_states[:, first_patch:], grid
 
-    def _auxiliary_boxes(self, pixel_values: torch.Tensor, vision_outputs: AnatomyVLMVisionOutput) -> torch.Tensor:
+    def _auxiliary_boxes(
+        self, pixel_values: torch.Tensor, hidden_states: tuple[torch.Tensor, ...], feature_map: torch.Tensor | None
+    ) -> torch.Tensor:
         """The boxes from what each layer but the last gives."""
-        states = (self.vision_model.layernorm(state) for state in vision_outputs.hidden_states[1:-1])
-        feature_map = vision_outputs.feature_map
+        states = (self.vision_model.layernorm(state) for state in hidden_states[1:-1])
         return torch.stack([self.box_head(*self._split(pixel_values, state), feature_map) for state in states])
 
     def _encode_text(self, input_ids, attention_mask, token_type_ids, **kwargs) -> BaseModelOutputWithPooling:
@@ -213,9 +213,10 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         auxiliary = self.config.auxiliary_loss and boxes is not None
         vision_kwargs = {**kwargs, "output_hidden_states": True} if auxiliary else kwargs
         vision_outputs = self.vision_model(pixel_values, **vision_kwargs)
-        image_states, region_states, pred_boxes = self._look(pixel_values, vision_outputs)
+        hidden_states, feature_map = vision_outputs.last_hidden_state, vision_outputs.feature_map
+        image_states, region_states, pred_boxes = self._look(pixel_values, hidden_states, feature_map)
         num_regions = self.config.vision_config.num_anatomy_queries
-        presence_logits = self.presence_head(vision_outputs.last_hidden_state[:, 1 : 1 + num_regions])[..., 0]
+        presence_logits = self.presence_head(hidden_states[:, 1 : 1 + num_regions])[..., 0]
         image_embeds = nn.functional.normalize(self.visual_projection(image_states), dim=-1)
         region_embeds = nn.functional.normalize(region_states, dim=-1)
 
@@ -242,7 +243,9 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
             pred_boxes=pred_boxes,
             presence_logits=presence_logits,
             logits=detection_logits(presence_logits),
-            auxiliary_pred_boxes=self._auxiliary_boxes(pixel_values, vision_outputs) if auxiliary else None,
+            auxiliary_pred_boxes=(
+                self._auxiliary_boxes(pixel_values, vision_outputs.hidden_states, feature_map) if auxiliary else None
+            ),
             text_model_output=text_outputs,
             vision_model_output=vision_outputs,
         )
