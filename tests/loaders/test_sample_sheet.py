@@ -3,12 +3,13 @@
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from anatomy_vlm.cli import main
 from anatomy_vlm.training.loaders.errors import DatasetError
-from anatomy_vlm.training.preparation.sample_sheet import draw_examples, render_sheet, sheet_picture
+from anatomy_vlm.training.preparation.sample_sheet import draw_examples, example_picture, render_sheet, sheet_picture
 
 
 class _Pages(HTMLParser):
@@ -50,6 +51,17 @@ def test_every_loader_has_a_sheet(layout_name, layout):
     assert all(example["image_id"] in page for example in drawn.examples)
     picture = sheet_picture(drawn)
     assert picture.mode == "RGB" and picture.width > picture.height
+
+
+def test_the_picture_shows_labels_and_phrases(layout):
+    """Beside the film: what is present in orange, what is absent in blue."""
+    example = draw_examples("folder", layout("folder"), number=1).examples[0]
+    silent = {**example, "labels": np.full(len(example["labels"]), np.nan, np.float32), "region_findings": []}
+    spoken, plain = (np.asarray(example_picture(e)).astype(int) for e in (example, silent))
+    changed = np.abs(spoken - plain).sum(-1) > 0
+    assert changed.any() and not changed[:, :-340].any()
+    red, blue = (spoken[..., channel][changed] for channel in (0, 2))
+    assert (red > blue + 50).any() and (blue > red + 50).any()
 
 
 def test_unknown_split(layout):

@@ -9,9 +9,11 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from anatomy_vlm.processing.pictures import draw_overlay
+from anatomy_vlm.processing.picture_panel import fit_text
+from anatomy_vlm.processing.picture_style import FAINT, INK, SKY, VERMILLION, group_of
+from anatomy_vlm.processing.pictures import PANEL_WIDTH, draw_overlay
 from anatomy_vlm.processing.vocabulary import FINDING_NAMES, REGION_NAMES
 from anatomy_vlm.training.loaders import SOURCES, load_data, open_source
 from anatomy_vlm.training.loaders.dataset_cards import announce, dataset_cards
@@ -22,6 +24,9 @@ _READ_SIDE = 1024
 _PICTURE_HEIGHT = 560
 _COLUMNS = 2
 _TINT = (217, 72, 15)
+# Of the panel beside a film, in pixels.
+_MARGIN, _PANEL_TOP, _LEGEND_MARGIN, _LINE = 20, 56, 66, 20
+_POLARITY_COLOURS = {"present": VERMILLION, "absent": SKY, "uncertain": INK}
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,10 @@ def _choice(rng: np.random.Generator, total: int, number: int) -> list[int]:
 
 
 def example_picture(example: Mapping[str, Any], height: int = _PICTURE_HEIGHT) -> Image.Image:
-    """The film with all its boxes and the patient's sides; beside it the film with its mask, if there is one."""
+    """
+    The film with all its boxes and the patient's sides, beside it labels and phrases, and the film with its mask, if
+    there is one.
+    """
     image = example["image"].convert("L")
     extent = (image.width, image.height) * 2
     regions = [
@@ -106,8 +114,9 @@ def example_picture(example: Mapping[str, Any], height: int = _PICTURE_HEIGHT) -
         if there
     ]
     picture = draw_overlay(
-        image, regions, show="all", title=str(example["image_id"])[-40:], view=example["view"], height=height
+        image, regions, show="all", title=str(example["image_id"]), view=example["view"], height=height
     )
+    _write_statements(picture, example, legend=len({group_of(region["name"]) for region in regions}))
     if example.get("mask") is None:
         return picture
     inside = np.asarray(example["mask"]) > 0
@@ -118,6 +127,26 @@ def example_picture(example: Mapping[str, Any], height: int = _PICTURE_HEIGHT) -
     joined.paste(picture, (0, 0))
     joined.paste(film, (picture.width, 0))
     return joined
+
+
+def _write_statements(picture: Image.Image, example: Mapping[str, Any], legend: int) -> None:
+    """Labels and phrases into the panel of an overlay, between its title and the groups of its legend."""
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(14)
+    left, width = picture.width - PANEL_WIDTH + _MARGIN, PANEL_WIDTH - 2 * _MARGIN
+    lines = [(f"+ {name}", "present") for name in _labelled(example, 1)]
+    lines += [(f"\N{MINUS SIGN} {name}", "absent") for name in _labelled(example, 0)]
+    lines += [(f"{f['region'] or 'image'}: {f['phrase']}", f["polarity"]) for f in example["region_findings"]]
+    room = (picture.height - _LEGEND_MARGIN - 24 * legend - _PANEL_TOP) // _LINE
+    if len(lines) > room:
+        lines = [*lines[: room - 1], (f"and {len(lines) - room + 1} more", "")]
+    for number, (text, polarity) in enumerate(lines):
+        place = (left, _PANEL_TOP + number * _LINE)
+        draw.text(place, fit_text(text, font, width), font=font, fill=_POLARITY_COLOURS.get(polarity, FAINT))
+
+
+def _labelled(example: Mapping[str, Any], label: int) -> list[str]:
+    values = np.asarray(example["labels"], dtype=np.float32)
+    return [name for name, value in zip(FINDING_NAMES, values) if value == label]
 
 
 def sheet_picture(drawn: DrawnExamples) -> Image.Image:
@@ -152,7 +181,6 @@ def render_sheet(drawn: DrawnExamples) -> str:
 
 
 def _film(example: Mapping[str, Any]) -> dict[str, Any]:
-    labels = np.asarray(example["labels"], dtype=np.float32)
     return {
         "picture": _data_url(example_picture(example)),
         "image_id": example["image_id"],
@@ -162,8 +190,8 @@ def _film(example: Mapping[str, Any]) -> dict[str, Any]:
             if example[key]
         ],
         "boxes": int(np.asarray(example["box_mask"]).sum()),
-        "present": [name for name, value in zip(FINDING_NAMES, labels) if value == 1],
-        "absent": [name for name, value in zip(FINDING_NAMES, labels) if value == 0],
+        "present": _labelled(example, 1),
+        "absent": _labelled(example, 0),
         "findings": example["region_findings"],
         "report": example["report"],
     }
