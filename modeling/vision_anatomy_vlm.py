@@ -38,7 +38,7 @@ def sine_positions(grid_size: int, hidden_size: int) -> torch.Tensor:
 
 
 class AnatomyVLMStemBlock(nn.Module):
-    """Two convolutions around which the input passes (He et al., 2016, "Identity mappings in deep residual networks")."""
+    """Two convolutions that the input passes by (He et al., 2016, "Identity mappings in deep residual networks")."""
 
     def __init__(self, channels: int, config: AnatomyVLMVisionConfig):
         super().__init__()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anatomy_vlm.atomic_files import write_json, write_text
+from anatomy_vlm.processing.atomic_files import write_json, write_text
 
 
 if TYPE_CHECKING:

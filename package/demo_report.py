@@ -9,15 +9,15 @@ import torch
 import yaml
 from PIL import Image
 
-from anatomy_vlm.atomic_files import replacing, write_text
-from anatomy_vlm.checkpoint import load_checkpoint
 from anatomy_vlm.html_report import Gallery, Picture, Report, render_report
 from anatomy_vlm.prediction import FileReading, Predictor, draw_reading, library_versions
+from anatomy_vlm.processing.atomic_files import replacing, write_text
 from anatomy_vlm.processing.image_io import RadiographImage
 from anatomy_vlm.processing.pictures import PANEL_WIDTH, draw_overlay
 from anatomy_vlm.processing.vocabulary import REGION_NAMES, containing_regions, more_general_findings
 from anatomy_vlm.training.checkpoints import finished_stage
 from anatomy_vlm.training.evaluation import EvaluationResult, evaluate_model
+from anatomy_vlm.training.model_folder import load_checkpoint
 from anatomy_vlm.training.run import RunResult
 
 

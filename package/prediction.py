@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from anatomy_vlm.checkpoint import DEFAULT_MODEL, load_checkpoint
+from anatomy_vlm.hub_cards import REFERENCE_MODEL
 from anatomy_vlm.input_files import find_images
 from anatomy_vlm.processing.image_io import ImageReadError, RadiographImage, read_image
 from anatomy_vlm.processing.image_quality import quality_flags
@@ -16,6 +16,7 @@ from anatomy_vlm.processing.pictures import draw_overlay
 from anatomy_vlm.processing.vocabulary import FINDING_NAMES, REGION_NAMES, get_finding
 from anatomy_vlm.records import PRESENT, Record, anatomy_flags, reading_record
 from anatomy_vlm.training.evaluation.reader import Reader, Readings
+from anatomy_vlm.training.model_folder import load_checkpoint
 
 
 _DEFAULT_THRESHOLD = 0.5
@@ -25,7 +26,7 @@ _DECODING_THREADS = 4
 def predict(
     images: str | Path | Sequence[str | Path],
     *,
-    model: str | Path = DEFAULT_MODEL,
+    model: str | Path = REFERENCE_MODEL,
     prompts: Sequence[str] = (),
     device: str | None = None,
     batch_size: int = 8,

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,13 +41,6 @@ def check_request(path: Path, request: Mapping[str, Any]) -> None:
         raise SynthesisError(
             f"{path.parent} holds a dataset with another {', '.join(wrong)}; choose another folder or delete this one"
         )
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Sorted JSON, written beside and renamed."""
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(partial, path)
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """Where a run stands: checkpoints that can be trusted, and stages that are done."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,6 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 
 DONE_FILE = "stage.json"
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Write beside the place and move there, so that a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    os.replace(scratch, path)
 
 
 def is_complete(checkpoint: Path) -> bool:

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoProcessor
 from transformers.utils import PROCESSOR_NAME, SAFE_WEIGHTS_NAME
 
 from anatomy_vlm.modeling import AnatomyVLMConfig, AnatomyVLMModel, AnatomyVLMVisionConfig, AnatomyVLMVisionModel
 from anatomy_vlm.processing import AnatomyVLMImageProcessorPil, AnatomyVLMProcessor
+from anatomy_vlm.training.model_folder import load_checkpoint
 
 
 AUTO_MODELS = ("AutoModel", "AutoModelForZeroShotImageClassification", "AutoModelForObjectDetection")
@@ -28,29 +28,12 @@ class ExportError(ValueError):
     """A checkpoint that cannot be exported; the message names it and the cure."""
 
 
-def load_checkpoint(source: str | Path) -> tuple[AnatomyVLMModel, AnatomyVLMProcessor]:
-    """
-    An Anatomy-VLM checkpoint (folder or Hub id) and its processor.
-
-    Raises:
-        ExportError: if it is not there, is incomplete, or holds another model.
-    """
-    try:
-        model = AutoModel.from_pretrained(source)
-        processor = AutoProcessor.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ExportError(f"{source}: cannot load the checkpoint: {reason}") from error
-    if not isinstance(model, AnatomyVLMModel):
-        raise ExportError(f"{source}: holds a {type(model).__name__}, not an Anatomy-VLM model")
-    return model, processor
-
-
 def _reference(cls: type) -> str:
     return f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
 
 
 def _write(model: AnatomyVLMModel, processor: AnatomyVLMProcessor, folder: Path) -> None:
+    """With the code beside, so that it loads without this package."""
     # `auto_map` is written for this export only: a training checkpoint carries no code.
     model.config.auto_map = {
         "AutoConfig": _reference(AnatomyVLMConfig),
@@ -106,6 +89,7 @@ def export(
     processor: AnatomyVLMProcessor | None = None,
     card: str | None = None,
     half: bool = False,
+    code: bool = True,
 ) -> Path:
     """
     Write a self-contained folder: it loads with this package, and without it by `trust_remote_code=True`.
@@ -116,9 +100,11 @@ def export(
         processor: The processor, with a model that is not a checkpoint.
         card: Text of the model card `README.md`; by default that of the checkpoint, if it has one.
         half: Store the weights in float16, half the size; they are loaded as float32 all the same.
+        code: Put the code beside the weights; without it the folder loads with this package only.
 
     Raises:
-        ExportError: if the checkpoint cannot be loaded, or `folder` holds something else.
+        CheckpointError: if the checkpoint cannot be loaded.
+        ExportError: if `folder` holds something else.
     """
     if isinstance(model, str | Path):
         own_card = Path(model) / "README.md"
@@ -134,7 +120,11 @@ def export(
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        _write(model, processor, scratch)
+        if code:
+            _write(model, processor, scratch)
+        else:
+            model.save_pretrained(scratch)
+            processor.save_pretrained(scratch)
         if half:
             store_half(scratch / SAFE_WEIGHTS_NAME)
         if card is not None:

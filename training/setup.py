@@ -15,7 +15,7 @@ from anatomy_vlm.processing.contrastive_sampler import ContrastiveLabelSampler
 from anatomy_vlm.processing.vocabulary import FINDING_NAMES, REGION_NAMES
 from anatomy_vlm.training.augmentation import Augmentation
 from anatomy_vlm.training.batches import LabelOptions
-from anatomy_vlm.training.export_hub import load_checkpoint
+from anatomy_vlm.training.model_folder import load_checkpoint
 from anatomy_vlm.training.phrase_bank import PhraseBank
 from anatomy_vlm.training.phrases import RunPhrases, collect_phrases
 from anatomy_vlm.training.prepared import NUM_REGIONS, prepare_dataset, unpack

@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainingArguments
 
+from anatomy_vlm.processing.atomic_files import write_json
 from anatomy_vlm.training.batches import TrainingImages, collate
-from anatomy_vlm.training.checkpoints import DONE_FILE, finished_stage, last_complete_checkpoint, write_json
+from anatomy_vlm.training.checkpoints import DONE_FILE, finished_stage, last_complete_checkpoint
 from anatomy_vlm.training.recipe import Recipe, RecipeError, StageRecipe, suggestion
 from anatomy_vlm.training.setup import Setup
 from anatomy_vlm.training.trainer import AnatomyVLMTrainer

@@ -29,10 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from anatomy_vlm.atomic_files import write_json
-    from anatomy_vlm.checkpoint import load_checkpoint
+    from anatomy_vlm.processing.atomic_files import write_json
     from anatomy_vlm.training.evaluation import evaluate_model
     from anatomy_vlm.training.loaders import load_data
+    from anatomy_vlm.training.model_folder import load_checkpoint
 
     model, processor = load_checkpoint(args.model)
     if not args.data.is_dir():

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from anatomy_vlm.atomic_files import replacing, write_text
+    from anatomy_vlm.processing.atomic_files import replacing, write_text
     from anatomy_vlm.training.loaders import SOURCES, get_loader, get_source
     from anatomy_vlm.training.preparation.sample_sheet import draw_examples, render_sheet, sheet_picture
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anatomy_vlm.checkpoint import DEFAULT_MODEL
 from anatomy_vlm.commands.arguments import add_device_arguments, positive_int
+from anatomy_vlm.hub_cards import REFERENCE_MODEL
 
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--model",
-        default=DEFAULT_MODEL,
+        default=REFERENCE_MODEL,
         metavar="DIR_OR_ID",
-        help="folder or Hub id of a model (default: %(default)s)",
+        help="folder or Hub id of a model (default: the reference checkpoint that comes with the package)",
     )
     parser.add_argument("--json", metavar="FILE", help="write all readings to this file; - for standard output")
     parser.add_argument("--overlay", metavar="DIR", type=Path, help="write a picture of each reading to this folder")
@@ -39,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from anatomy_vlm.atomic_files import write_json
     from anatomy_vlm.input_files import find_images
     from anatomy_vlm.prediction import Predictor
+    from anatomy_vlm.processing.atomic_files import write_json
 
     files = find_images(args.images)
     predictor = Predictor.load(args.model, prompts=args.prompts, device=args.device, bf16=args.bf16)
@@ -84,8 +84,8 @@ def _overlay_paths(files: Sequence[Path], folder: Path | None) -> dict[Path, Pat
 
 
 def _write_overlay(path: Path, reading: "FileReading") -> None:
-    from anatomy_vlm.atomic_files import replacing
     from anatomy_vlm.prediction import draw_reading
+    from anatomy_vlm.processing.atomic_files import replacing
 
     with replacing(path) as beside:
         draw_reading(reading).save(beside)

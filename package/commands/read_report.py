@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from anatomy_vlm.atomic_files import write_json
+    from anatomy_vlm.processing.atomic_files import write_json
 
     files = find_reports(args.files)
     records = []

@@ -18,11 +18,12 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from anatomy_vlm.processing.atomic_files import write_json
 from anatomy_vlm.synthesis.ct.chexanatomy import CHEXANATOMY_VIEWS, write_chexanatomy_film
 from anatomy_vlm.synthesis.ct.example import film_example
 from anatomy_vlm.synthesis.ct.film import CTFilm, study_films
 from anatomy_vlm.synthesis.ct.study import read_study
-from anatomy_vlm.synthesis.manifest import SynthesisError, check_request, split_counts, versions, write_json
+from anatomy_vlm.synthesis.manifest import SynthesisError, check_request, split_counts, versions
 
 
 GENERATOR_VERSION = 1

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from anatomy_vlm.synthesis.manifest import SynthesisError, check_request, split_counts, versions, write_json
+from anatomy_vlm.processing.atomic_files import write_json
+from anatomy_vlm.synthesis.manifest import SynthesisError, check_request, split_counts, versions
 
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from anatomy_vlm import demo_report
-from anatomy_vlm.checkpoint import load_checkpoint
 from anatomy_vlm.cli import main
 from anatomy_vlm.demo import demo
+from anatomy_vlm.training.model_folder import load_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import jsonschema
 import numpy as np
 import pytest
 
-from anatomy_vlm.checkpoint import CheckpointError, load_checkpoint
 from anatomy_vlm.prediction import Predictor, draw_reading, predict
 from anatomy_vlm.processing.vocabulary import REGION_NAMES, get_finding
+from anatomy_vlm.training.model_folder import CheckpointError, load_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from anatomy_vlm.atomic_files import replacing, write_json, write_text
+from anatomy_vlm.processing.atomic_files import replacing, write_json, write_text
 from anatomy_vlm.records import anatomy_flags, cardiothoracic_ratio
 
 

@@ -3,7 +3,8 @@
 import torch
 from safetensors.torch import save_file
 
-from anatomy_vlm.training.checkpoints import finished_stage, is_complete, last_complete_checkpoint, write_json
+from anatomy_vlm.processing.atomic_files import write_json
+from anatomy_vlm.training.checkpoints import finished_stage, is_complete, last_complete_checkpoint
 
 
 def checkpoint(folder, step: int):

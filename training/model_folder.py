@@ -3,7 +3,9 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+
+from anatomy_vlm.modeling import AnatomyVLMModel
+from anatomy_vlm.processing import AnatomyVLMProcessor
 
 
 class CheckpointError(ValueError):
@@ -11,17 +13,16 @@ class CheckpointError(ValueError):
 
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-DEFAULT_MODEL = "outputs/demo/model"
 MODEL_TYPE = "anatomy_vlm"
 
 
-def load_checkpoint(source: str | Path) -> tuple[Any, Any]:
+def load_checkpoint(source: str | Path) -> tuple[AnatomyVLMModel, AnatomyVLMProcessor]:
     """Load model and processor from a folder, or from the Hub if `source` is an id such as `owner/name`.
 
     Nothing is fetched for a folder.
 
     Returns:
-        (`AnatomyVLMModel` in eval mode, `AnatomyVLMProcessor`).
+        The model in eval mode, and its processor.
 
     Raises:
         CheckpointError: no such folder, not a checkpoint, one of another model type, or a damaged one.
@@ -35,8 +36,6 @@ def load_checkpoint(source: str | Path) -> tuple[Any, Any]:
         raise CheckpointError(
             f"{source}: no such folder; 'anatomy-vlm demo' trains a model, or name a folder or Hub id"
         )
-
-    from anatomy_vlm import AnatomyVLMModel, AnatomyVLMProcessor
 
     offline = {"local_files_only": True} if folder.is_dir() else {}
     try:
