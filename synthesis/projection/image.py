@@ -139,22 +139,23 @@ def _prepare(volume: np.ndarray, attenuation: Attenuation | None) -> tuple[np.nd
     return np.ascontiguousarray(volume), attenuation
 
 
-def slice_chunks(slices: int, overlap: int = 0) -> list[tuple[int, int]]:
+def slice_chunks(slices: int) -> list[tuple[int, int]]:
     """A split that depends on the volume alone, so that sums round the same way on any number of processors."""
     count = max(1, min(16, slices // 24))
-    edges = [(slices + overlap) * i // count for i in range(count + 1)]
+    edges = [slices * i // count for i in range(count + 1)]
     return list(pairwise(edges))
 
 
 def _run(kernel, head: tuple, slices: int, plan: RayPlan, slabs: np.ndarray, num_threads: int | None) -> np.ndarray:
     height, width = plan.grid_shape
     scale_u, shift_u, scale_v, shift_v = plan.positions(slabs)
-    index = np.empty((len(slabs), width), np.int32)
+    index = np.empty((len(slabs), width), np.uint32)
     tap = np.empty((len(slabs), width), np.float32)
     kernels.column_table(scale_u, shift_u, width, plan.shape[2 - plan.across], index, tap)
     tasks, bands = [], []
-    for start, stop in slice_chunks(slices, overlap=1):
-        edges = (np.array([start - 1, stop - 1])[:, None] - shift_v) / scale_v + (height - 1) / 2
+    for start, stop in slice_chunks(slices):
+        # Rows beyond the chunk's first and last slice get the share of these slices; the neighbour adds the rest.
+        edges = (np.array([start - 1, stop])[:, None] - shift_v) / scale_v + (height - 1) / 2
         top = int(np.clip(np.floor(edges.min()), 0, height))
         bottom = int(np.clip(np.ceil(edges.max()) + 1, top, height))
         band = np.zeros((bottom - top, width), np.float32)

@@ -4,15 +4,18 @@ A key plane stands for a group of neighbouring slabs: each slab is added to the 
 weights. Planes are stored per slice as (planes, width + 3), padded with one zero before and two after.
 """
 
-from math import ceil, floor, sqrt
+from math import ceil, floor
 
 import numpy as np
 
-from anatomy_vlm.synthesis.projection.compiled import njit
+from anatomy_vlm.synthesis.projection.compiled import njit, prefetch
 
 
-# Rows gathered at a time: small enough for the first-level cache.
-_BLOCK = 16
+# Key planes worked on at a time, so that two slices of them and their samples stay in the second-level cache.
+_PLANES = 32
+# How far ahead of the additions memory is asked for: beyond the latency, within the second-level cache.
+_AHEAD_BYTES = 16384
+_LINE_BYTES = 64
 # Contracting the two products of an interpolation into one fused step would make left and right round differently.
 _MIRROR_SAFE = {"nnan", "ninf", "nsz", "arcp"}
 
@@ -32,54 +35,33 @@ def _read_row(row, corners, values):
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def gather_rows(image, first, weight, corners, planes):
-    """Adds the rows of one slice (slabs, width) to its key planes; `first` ascends."""
+def gather_rows(image, following, first, weight, corners, planes):
+    """Adds the rows of one slice (slabs, width) to its key planes; `first` ascends. `following` is read after it."""
     slabs, width = image.shape
-    block = np.empty((_BLOCK, width), np.float32)
-    for start in range(0, slabs, _BLOCK):
-        stop = min(start + _BLOCK, slabs)
-        # Memory is read once and in order; the additions below jump between rows, which a prefetcher does not follow.
-        for k in range(start, stop):
-            _read_row(image[k], corners, block[k - start])
-        _add_rows(block[: stop - start], first[start:stop], weight[start:stop], planes)
+    line = _LINE_BYTES // image.itemsize
+    ahead = max(1, _AHEAD_BYTES // (width * image.itemsize))
+    values = np.empty(width, np.float32)
+    for k in range(slabs):
+        # Left to itself the processor fetches too late: the stores below occupy what tracks its misses.
+        row = image[k + ahead] if k + ahead < slabs else following[min(k + ahead - slabs, slabs - 1)]
+        for i in range(0, width, line):
+            prefetch(row, i)
+        near = planes[first[k]]
+        # Nothing is added to a plane beyond the last, or to any second plane where each slab has its own.
+        far = planes[min(first[k] + 1, planes.shape[0] - 1)]
+        if corners is None:
+            _add_row(image[k], weight[k], near, far)
+        else:
+            _read_row(image[k], corners, values)
+            _add_row(values, weight[k], near, far)
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def _add_rows(block, first, weight, planes):
-    slabs, width = block.shape
-    k = 0
-    while k < slabs:
-        g = first[k]
-        a = planes[g, 1 : width + 1]
-        b = planes[min(g + 1, planes.shape[0] - 1), 1 : width + 1]
-        if k + 3 < slabs and first[k + 3] == g:
-            r0, r1, r2, r3 = block[k], block[k + 1], block[k + 2], block[k + 3]
-            w0, w1, w2, w3 = weight[k], weight[k + 1], weight[k + 2], weight[k + 3]
-            for i in range(width):
-                near = w0 * r0[i] + w1 * r1[i] + w2 * r2[i] + w3 * r3[i]
-                a[i] += near
-                b[i] += r0[i] + r1[i] + r2[i] + r3[i] - near
-            k += 4
-        elif k + 1 < slabs and first[k + 1] == g:
-            r0, r1 = block[k], block[k + 1]
-            w0, w1 = weight[k], weight[k + 1]
-            for i in range(width):
-                near = w0 * r0[i] + w1 * r1[i]
-                a[i] += near
-                b[i] += r0[i] + r1[i] - near
-            k += 2
-        else:
-            r0 = block[k]
-            w0 = weight[k]
-            if w0 == np.float32(1):
-                for i in range(width):
-                    a[i] += r0[i]
-            else:
-                for i in range(width):
-                    near = w0 * r0[i]
-                    a[i] += near
-                    b[i] += r0[i] - near
-            k += 1
+def _add_row(values, weight, near, far):
+    rest = np.float32(1) - weight
+    for i in range(values.shape[0]):
+        near[i + 1] += weight * values[i]
+        far[i + 1] += rest * values[i]
 
 
 @njit(nogil=True, cache=True, fastmath=True)
@@ -101,7 +83,7 @@ def gather_columns(image, first, weight, corners, planes):
                 k += 1
             planes[g, i + 1] += near
             if near != total or weight[k - 1] != one:
-                planes[g + 1, i + 1] += total - near
+                planes[min(g + 1, planes.shape[0] - 1), i + 1] += total - near
 
 
 @njit(nogil=True, cache=True)
@@ -118,18 +100,24 @@ def column_table(scale, shift, columns, width, index, weight):
 
 
 @njit(nogil=True, cache=True, fastmath=_MIRROR_SAFE)
-def resample_columns(planes, index, weight, rows):
-    """Samples each key plane (planes, width + 3) at the grid columns: rows (planes, columns)."""
+def resample_columns(planes, others, index, weight, rows, other_rows):
+    """Samples the key planes of two slices (planes, width + 3) at the grid columns: two times (planes, columns)."""
     one = np.float32(1)
     for g in range(index.shape[0]):
         a = planes[g]
+        b = others[g]
         ix = index[g]
         w = weight[g]
         r = rows[g]
+        s = other_rows[g]
         for u in range(index.shape[1]):
-            i = ix[u]
+            # An unsigned index needs no test for counting from the end.
+            i = np.uint64(ix[u])
+            j = i + np.uint64(1)
             f = w[u]
-            r[u] = (one - f) * a[i] + f * a[i + 1]
+            e = one - f
+            r[u] = e * a[i] + f * a[j]
+            s[u] = e * b[i] + f * b[j]
 
 
 @njit(nogil=True, cache=True, fastmath=True)
@@ -163,71 +151,95 @@ def spread_rows(z, below, above, scale, shift, height, top, band):
 def project_slices(
     volume, along_rows, first, weight, corners, index, tap, scale, shift, height, start, stop, top, band
 ):
-    """Straight from voxels to the rows of the grid that slices [start - 1, stop) reach, without storing key planes."""
-    depth = volume.shape[0]
+    """What slices [start, stop) give to the rows of the grid that they reach, without storing key planes."""
     width = volume.shape[2] if along_rows else volume.shape[1]
-    count = scale.shape[0]
-    planes = np.zeros((count + 1, width + 3), np.float32)
-    below = np.zeros((count, index.shape[1]), np.float32)
-    above = np.zeros((count, index.shape[1]), np.float32)
-    for z in range(start - 1, stop):
-        below, above = above, below
-        if 0 <= z < depth:
+    slabs = len(first)
+    # Slabs that run along memory's fastest axis are read in one go.
+    share = _PLANES if along_rows else len(scale)
+    planes = np.zeros((2, share + 1, width + 3), np.float32)
+    rows = np.zeros((3, share + 1, index.shape[1]), np.float32)
+    begin = 0
+    while begin < slabs:
+        low = first[begin]
+        end = begin
+        while end < slabs and first[end] < low + share:
+            end += 1
+        # The last slab alone decides whether its group reaches the next plane.
+        count = first[end - 1] - low + (1 if weight[end - 1] == 1 else 2)
+        part, group = slice(low, low + count), slice(begin, end)
+        local = first[group] - low
+        below, near, far = rows[0, :count], rows[1, :count], rows[2, :count]
+        below[:] = 0
+        for z in range(start, stop + 1, 2):
             planes[:] = 0
-            if along_rows:
-                gather_rows(volume[z], first, weight, corners, planes)
+            for k in range(z, min(z + 2, stop)):
+                following = min(k + 1, stop - 1)
+                if along_rows:
+                    image, later = volume[k, group], volume[following, group]
+                    gather_rows(image, later, local, weight[group], corners, planes[k - z])
+                else:
+                    gather_columns(volume[k], first, weight, corners, planes[k - z])
+            if z < stop:
+                resample_columns(planes[0], planes[1], index[part], tap[part], near, far)
             else:
-                gather_columns(volume[z], first, weight, corners, planes)
-            resample_columns(planes, index, tap, above)
-        else:
-            above[:] = 0
-        if z >= start:
-            spread_rows(z, below, above, scale, shift, height, top, band)
+                near[:] = 0
+            spread_rows(z, below, near, scale[part], shift[part], height, top, band)
+            if z < stop:
+                spread_rows(z + 1, near, far, scale[part], shift[part], height, top, band)
+            below, near, far = far, near, below
+        begin = end
 
 
 @njit(nogil=True, cache=True)
 def store_planes(volume, along_rows, first, weight, corners, start, stop, keys):
     """Key planes of slices [start, stop): keys (Z, planes, width + 3)."""
-    count = keys.shape[1]
-    planes = np.zeros((count + 1, keys.shape[2]), np.float32)
     for z in range(start, stop):
-        planes[:] = 0
+        keys[z] = 0
         if along_rows:
-            gather_rows(volume[z], first, weight, corners, planes)
+            gather_rows(volume[z], volume[min(z + 1, stop - 1)], first, weight, corners, keys[z])
         else:
-            gather_columns(volume[z], first, weight, corners, planes)
-        keys[z] = planes[:count]
+            gather_columns(volume[z], first, weight, corners, keys[z])
 
 
 @njit(nogil=True, cache=True)
 def project_planes(keys, index, tap, scale, shift, height, start, stop, top, band):
     """As `project_slices`, from stored key planes."""
-    depth = keys.shape[0]
-    count = scale.shape[0]
-    below = np.zeros((count, index.shape[1]), np.float32)
-    above = np.zeros((count, index.shape[1]), np.float32)
-    for z in range(start - 1, stop):
-        below, above = above, below
-        if 0 <= z < depth:
-            resample_columns(keys[z], index, tap, above)
-        else:
-            above[:] = 0
-        if z >= start:
-            spread_rows(z, below, above, scale, shift, height, top, band)
+    empty = np.zeros((_PLANES, keys.shape[2]), np.float32)
+    rows = np.zeros((3, _PLANES, index.shape[1]), np.float32)
+    for low in range(0, len(scale), _PLANES):
+        part = slice(low, min(low + _PLANES, len(scale)))
+        count = part.stop - low
+        below, near, far = rows[0, :count], rows[1, :count], rows[2, :count]
+        below[:] = 0
+        for z in range(start, stop + 1, 2):
+            first = keys[z, part] if z < stop else empty[:count]
+            second = keys[z + 1, part] if z + 1 < stop else empty[:count]
+            resample_columns(first, second, index[part], tap[part], near, far)
+            spread_rows(z, below, near, scale[part], shift[part], height, top, band)
+            if z < stop:
+                spread_rows(z + 1, near, far, scale[part], shift[part], height, top, band)
+            below, near, far = far, near, below
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def scale_by_path(image, center, right, down, depth, start, stop):
     """Multiplies rows [start, stop) of an image by the length of each pixel's ray through one slab."""
     rows, columns = image.shape
     for r in range(start, stop):
         v = r - (rows - 1) / 2
+        x = center[0] + v * down[0]
+        y = center[1] + v * down[1]
+        z = center[2] + v * down[2]
+        d = depth[0] + v * depth[2]
+        # Squared length and depth along the row are polynomials of the column, to be rounded once.
+        a0, a1 = np.float32(x * x + y * y + z * z), np.float32(2 * (x * right[0] + y * right[1] + z * right[2]))
+        a2 = np.float32(right[0] ** 2 + right[1] ** 2 + right[2] ** 2)
+        d0, d1 = np.float32(d), np.float32(depth[1])
+        half = np.float32((columns - 1) / 2)
+        line = image[r]
         for c in range(columns):
-            u = c - (columns - 1) / 2
-            x = center[0] + u * right[0] + v * down[0]
-            y = center[1] + u * right[1] + v * down[1]
-            z = center[2] + u * right[2] + v * down[2]
-            image[r, c] *= sqrt(x * x + y * y + z * z) / abs(depth[0] + u * depth[1] + v * depth[2])
+            u = np.float32(c) - half
+            line[c] *= np.sqrt(a0 + u * (a1 + u * a2)) / abs(d0 + u * d1)
 
 
 @njit(nogil=True, cache=True, fastmath=True)

@@ -62,18 +62,20 @@ def test_smooth_volumes_have_half_of_siddons_error():
     assert ours <= 0.5 * rmse(siddon(volume, spacing, geometry), truth)
 
 
-def test_one_slab_per_plane_is_josephs_method(chest):
+@pytest.mark.parametrize("slices", [2, 25, 51, 96])
+def test_one_slab_per_plane_is_josephs_method(chest, slices):
     volume, spacing = chest
+    volume = volume[(len(volume) - slices) // 2 :][:slices]
     geometry = POSES["pa"]
     inverse = np.linalg.inv(voxel_to_world(spacing, volume.shape))
     source = inverse[:3, :3] @ geometry.source_mm + inverse[:3, 3]
     ends = geometry.pixels_mm() @ inverse[:3, :3].T + inverse[:3, 3]
-    padded = np.pad(volume, ((1, 1), (0, 0), (1, 1)))
+    padded = np.pad(volume, ((1, 2), (0, 0), (1, 2)))
     expected = np.zeros(SHAPE)
     for k in range(volume.shape[1]):
         t = (k - source[1]) / (ends[..., 1] - source[1])
-        x = np.clip(source[0] + (ends[..., 0] - source[0]) * t + 1, 0, volume.shape[2])
-        z = np.clip(source[2] + (ends[..., 2] - source[2]) * t + 1, 0, volume.shape[0])
+        x = np.clip(source[0] + (ends[..., 0] - source[0]) * t + 1, 0, volume.shape[2] + 1)
+        z = np.clip(source[2] + (ends[..., 2] - source[2]) * t + 1, 0, volume.shape[0] + 1)
         i, j = np.floor(x).astype(int), np.floor(z).astype(int)
         f, g = x - i, z - j
         plane = padded[:, k]
@@ -86,9 +88,10 @@ def test_one_slab_per_plane_is_josephs_method(chest):
     assert rmse(ours, expected) < 1e-6
 
 
-@pytest.mark.parametrize("name", ["pa", "ap"])
-def test_a_mirrored_volume_gives_the_mirrored_image_exactly(chest, name):
+@pytest.mark.parametrize(("name", "width"), [("pa", 104), ("ap", 104), ("pa", 97)])
+def test_a_mirrored_volume_gives_the_mirrored_image_exactly(chest, name, width):
     volume, spacing = chest
+    volume = volume[:, :, :width]
     film = project_volume(volume, spacing, POSES[name])
     mirrored = project_volume(volume[:, :, ::-1], spacing, POSES[name])
     assert np.array_equal(mirrored, film[:, ::-1])
@@ -166,7 +169,9 @@ def test_the_result_does_not_depend_on_the_number_of_threads(chest, name):
     assert np.array_equal(one, many)
 
 
-@pytest.mark.parametrize(("name", "along", "slabs"), [("pa", "y", 3), ("6 degrees", "y", 1), ("lateral", "x", 3)])
+@pytest.mark.parametrize(
+    ("name", "along", "slabs"), [("pa", "y", 2), ("pa", "y", 3), ("6 degrees", "y", 1), ("lateral", "x", 3)]
+)
 def test_stored_key_planes_give_the_same_film(chest, name, along, slabs):
     volume, spacing = chest
     keys = KeyPlanes(volume, spacing, along=along, slabs_per_plane=slabs)
