@@ -5,6 +5,7 @@ parameters (or one, a temperature), for few cases, and isotonic regression, for 
 """
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -156,20 +157,24 @@ def fit_score_calibration(
     in_image: dict[str, FindingCalibration] = {}
     in_region: dict[str, FindingCalibration] = {}
     own_cuts: dict[str, dict[str, ConformalCuts]] = {}
+    fit = partial(fit_finding, method=method, coverage=coverage, sensitivity=sensitivity, seed=seed)
     for column, name in enumerate(findings):
         labels, margins = targets.image_labels[:, column], image_margins[:, column]
-        options = {"method": method, "coverage": coverage, "sensitivity": sensitivity, "seed": seed}
         if _enough(labels, patients, min_events):
-            in_image[name] = fit_finding(labels, margins, patients, **options)
+            in_image[name] = fit(labels, margins, patients.tolist())
         rows = targets.pair_finding == column
         if not _enough(targets.pair_labels[rows], pair_patients[rows], min_events):
             continue
-        in_region[name] = fit_finding(targets.pair_labels[rows], of_pairs[rows], pair_patients[rows], **options)
+        in_region[name] = fit(targets.pair_labels[rows], of_pairs[rows], pair_patients[rows].tolist())
         for index, region in enumerate(regions):
             here = rows & (targets.pair_region == index)
             if _enough(targets.pair_labels[here], pair_patients[here], min_events):
                 cuts = fit_cuts(
-                    targets.pair_labels[here], of_pairs[here], pair_patients[here], coverage=coverage, seed=seed
+                    targets.pair_labels[here],
+                    of_pairs[here],
+                    pair_patients[here].tolist(),
+                    coverage=coverage,
+                    seed=seed,
                 )
                 own_cuts.setdefault(region, {})[name] = cuts
     return ScoreCalibration(coverage, in_image, in_region, own_cuts)
