@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import datasets
 import yaml
 from accelerate import PartialState
 
@@ -89,6 +90,12 @@ def train(recipe: Recipe, output: Path | str) -> RunResult:
         for name in (recipe.data.train, recipe.data.validation, recipe.data.test):
             if name not in splits:
                 raise RecipeError(f"recipe {recipe.name}: the data has no split '{name}', only {', '.join(splits)}")
+        if isinstance(splits[recipe.data.train], datasets.IterableDataset):
+            # Every epoch would decode every film again, on every device.
+            raise RecipeError(
+                f"recipe {recipe.name}: data: a stream cannot be trained on; leave `streaming` out, or decode the films "
+                f"once by `anatomy-vlm prepare {recipe.data.loader}` and use the loader prepared"
+            )
         setup: Setup = build_setup(recipe, splits[recipe.data.train], output, progress=state.is_main_process)
     for number, stage in enumerate(recipe.stages, start=1):
         run_stage(setup, stage, output / f"{number}-{stage.name}")

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor
 
 from anatomy_vlm.training.checkpoints import last_complete_checkpoint
+from anatomy_vlm.training.loaders.layouts import write_layout
 from anatomy_vlm.training.recipe import RecipeError, load_recipe
 from anatomy_vlm.training.run import main, train
 from anatomy_vlm.training.trainer import trainable
@@ -144,7 +145,7 @@ def test_accumulation_of_the_box_losses_is_a_mean(write_recipe, tmp_path):
         ({"model__vision": {"hidden_sise": 30}}, "unknown keys hidden_sise"),
         ({"model__text": {"package": "no_such_package"}}, "pip install no-such-package"),
         ({"model__text": {"name": "no/such/folder"}}, "cannot load the text encoder 'no/such/folder'"),
-        ({"model__pretrained": "nowhere"}, "nowhere: cannot load the checkpoint"),
+        ({"model__pretrained": "nowhere"}, "nowhere: cannot be loaded as an Anatomy-VLM checkpoint"),
         ({"training": {"per_device_train_batch_size": 99}}, "16 training images do not fill one batch of 99"),
     ],
 )
@@ -153,6 +154,13 @@ def test_mistakes_are_one_line(write_recipe, tmp_path, capsys, changes, message)
     assert main(["--recipe", recipe, "--output", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("run.py: error: ") and message in error
+
+
+def test_a_stream_is_refused_with_the_cure(write_recipe, tmp_path, capsys):
+    arguments = {**write_layout("nih_chestxray14", tmp_path / "nih"), "streaming": True}
+    recipe = write_recipe(data__loader="nih_chestxray14", data__arguments=arguments)
+    assert main(["--recipe", recipe, "--output", str(tmp_path / "out")]) == 2
+    assert "`anatomy-vlm prepare nih_chestxray14`" in capsys.readouterr().err
 
 
 def test_each_loss_trains_its_own_heads():
