@@ -93,8 +93,8 @@ def train(recipe: Recipe, output: Path | str) -> RunResult:
         if isinstance(splits[recipe.data.train], datasets.IterableDataset):
             # Every epoch would decode every film again, on every device.
             raise RecipeError(
-                f"recipe {recipe.name}: data: a stream cannot be trained on; leave `streaming` out, or decode the films "
-                f"once by `anatomy-vlm prepare {recipe.data.loader}` and use the loader prepared"
+                f"recipe {recipe.name}: data: a stream cannot be trained on; leave `streaming` out, or decode the "
+                f"films once by `anatomy-vlm prepare {recipe.data.loader}` and use the loader prepared"
             )
         setup: Setup = build_setup(recipe, splits[recipe.data.train], output, progress=state.is_main_process)
     for number, stage in enumerate(recipe.stages, start=1):
