@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anatomy_vlm.training.evaluation.arrays import MetricInputError
@@ -22,6 +22,7 @@ corner = st.integers(0, 12)
 pixel_box = st.tuples(corner, corner, corner, corner)
 
 
+@settings(deadline=None)
 @given(pixel_box, pixel_box)
 def test_iou_equals_counted_pixels(first, second):
     def raster(box):
@@ -34,6 +35,7 @@ def test_iou_equals_counted_pixels(first, second):
     assert box_iou(first, second) == pytest.approx((a & b).sum() / union if union else 0.0)
 
 
+@settings(deadline=None)
 @given(pixel_box, pixel_box, st.floats(0.01, 50), st.floats(0.01, 50))
 def test_iou_is_symmetric_and_free_of_scale(first, second, scale_x, scale_y):
     scale = np.array([scale_x, scale_y] * 2)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -13,6 +13,7 @@ from anatomy_vlm.training.evaluation.ranking import average_precision, roc_auc
 rows = st.lists(st.tuples(st.booleans(), st.integers(0, 6), st.integers(0, 3)), min_size=1, max_size=40)
 
 
+@settings(deadline=None)
 @given(rows)
 def test_equal_scikit_learn_with_ties_and_weights(data):
     labels, scores, weights = (np.array(column, dtype=float) for column in zip(*data, strict=True))

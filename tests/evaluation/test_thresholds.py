@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 from sklearn.metrics import f1_score as sklearn_f1
@@ -17,6 +17,7 @@ from anatomy_vlm.training.evaluation.thresholds import Threshold, ThresholdSourc
 rows = st.lists(st.tuples(st.booleans(), st.integers(0, 8)), min_size=1, max_size=40)
 
 
+@settings(deadline=None)
 @given(rows, st.integers(-1, 9))
 def test_decisions_equal_scikit_learn(data, cut):
     labels, scores = (np.array(column, dtype=float) for column in zip(*data, strict=True))
@@ -37,6 +38,7 @@ def test_decisions_equal_scikit_learn(data, cut):
         assert np.isnan(balanced_accuracy(labels, scores, threshold))
 
 
+@settings(deadline=None)
 @given(rows, st.sampled_from(["balanced_accuracy", "f1"]))
 def test_no_other_threshold_is_better_than_the_selected_one(data, criterion):
     labels, scores = (np.array(column, dtype=float) for column in zip(*data, strict=True))
