@@ -1,6 +1,8 @@
 """Report files: plain text and OpenI's XML."""
 
 import codecs
+import html.entities
+import re
 from pathlib import Path
 from xml.parsers import expat
 
@@ -49,28 +51,43 @@ def decode_report(data: bytes) -> str:
     return text
 
 
+# HTML's names for characters, which XML does not know by itself; its own five stay.
+_NAMED = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos);)([A-Za-z][A-Za-z0-9]{1,31});")
+
+
+def _numbered(match: re.Match[bytes]) -> bytes:
+    text = html.entities.html5.get(match[1].decode() + ";")
+    return match[0] if text is None else "".join(f"&#{ord(character)};" for character in text).encode()
+
+
 class _OpenIParser:
     """Collects the parts of the abstract; refuses what a report has no use for and an attacker has."""
 
     def __init__(self) -> None:
         self.parts: list[tuple[str, str]] = []
+        self.root = ""
         self._label: str | None = None
         self._text: list[str] = []
         self._parser = expat.ParserCreate()
         self._parser.StartElementHandler = self._start
         self._parser.EndElementHandler = self._end
         self._parser.CharacterDataHandler = self._characters
-        self._parser.StartDoctypeDeclHandler = self._refuse
+        self._parser.StartDoctypeDeclHandler = self._doctype
         self._parser.EntityDeclHandler = self._refuse
         self._parser.ExternalEntityRefHandler = self._refuse
 
     def parse(self, data: bytes) -> None:
-        self._parser.Parse(data, True)
+        self._parser.Parse(_NAMED.sub(_numbered, data), True)
+
+    def _doctype(self, _name: str, system: str | None, public: str | None, subset: bool) -> None:
+        if system or public or subset:
+            self._refuse()
 
     def _refuse(self, *_: object) -> int:
         raise ReportFileError("XML with a document type or entities, which is not read; expected a plain OpenI file")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self.root = self.root or name
         if name == "AbstractText":
             self._label, self._text = attributes.get("Label", ""), []
 
@@ -87,11 +104,11 @@ class _OpenIParser:
 def openi_text(data: bytes) -> str:
     """The abstract of an OpenI report (`eCitation`), one `LABEL: text` per part in the order of the file.
 
-    Parts may be empty. Document types and entities are refused, so that nothing outside the file is ever read and
-    nothing expands.
+    Parts may be empty; a report without any is "". HTML's names for characters (`&nbsp;`) are read. Document types
+    that declare or load anything are refused, so that nothing outside the file is ever read and nothing expands.
 
     Raises:
-        ReportFileError: broken XML, or no `AbstractText` in it.
+        ReportFileError: broken XML, or XML of another kind.
     """
     parser = _OpenIParser()
     try:
@@ -101,6 +118,6 @@ def openi_text(data: bytes) -> str:
         raise ReportFileError(f"broken XML: {reason}, line {error.lineno}, column {error.offset}") from None
     except (LookupError, ValueError) as error:
         raise error if isinstance(error, ReportFileError) else ReportFileError(f"broken XML: {error}") from None
-    if not parser.parts:
+    if not parser.parts and parser.root != "eCitation":
         raise ReportFileError("XML without an AbstractText; expected an OpenI report")
     return "\n".join(f"{label}: {text}" if label else text for label, text in parser.parts)

@@ -11,7 +11,20 @@ import yaml
 from ..vocabulary import FINDINGS, REGIONS, get_finding
 
 
-_TOKEN = re.compile(r"[A-Za-z]+|\d+(?:[.,]\d+)*|[,;:/()?>&\[\]]")
+_SLASHED = {
+    "w/o": ["without"],
+    "w/": ["with"],
+    "c/w": ["consistent", "with"],
+    "s/p": ["status", "post"],
+    "r/o": ["rule", "out"],
+    "h/o": ["history", "of"],
+    "d/t": ["due", "to"],
+    "b/l": ["bilateral"],
+    "and/or": ["or"],
+}
+_TOKEN = re.compile(
+    r"\b(?:[wW]/[oO]|[cC]/[wW]|[sS]/[pP]|[rR]/[oO]|[hH]/[oO]|[dD]/[tT]|[bB]/[lL]|and/or)\b|\b[wW]/|[A-Za-z]+|\d+(?:[.,]\d+)*|[,;:/()?>&\[\]]"
+)
 _EXPANSIONS = {
     f"{side}{lobe}": (long, part, "lobe")
     for side, long in (("l", "left"), ("r", "right"))
@@ -53,7 +66,7 @@ class Place(NamedTuple):
 
 
 def tokenize(text: str) -> list[str]:
-    """Words in lower case, and the marks that matter; "RLL" and "R" are spelled out.
+    """Words in lower case, and the marks that matter; "RLL", "R" and "w/o" are spelled out.
 
     Examples:
         >>> tokenize("L-sided RLL opacity, 1.5 cm, at L1")
@@ -68,7 +81,9 @@ def tokenize(text: str) -> list[str]:
             words.append(word.lower() if following[:1].isdigit() or following == "spine" else _SINGLE_SIDES[word])
             continue
         lower = word.lower()
-        if lower in _EXPANSIONS:
+        if lower in _SLASHED:
+            words.extend(_SLASHED[lower])
+        elif lower in _EXPANSIONS:
             words.extend(_EXPANSIONS[lower])
         else:
             words.append(lower)
@@ -97,12 +112,14 @@ class Lexicon:
 
     def __init__(self) -> None:
         self._root: dict[str, Any] = {}
+        self._words: dict[str, set[str]] = {}
 
     def add(self, phrase: str, entry: Entry) -> None:
         """Enter a phrase, spelled in any way that `tokenize` reads."""
         node = self._root
         for word in tokenize(phrase):
             node = node.setdefault(word, {})
+            self._words.setdefault(word, set()).add(entry.kind)
         node.setdefault(_END, entry)
 
     def __contains__(self, phrase: str) -> bool:
@@ -112,6 +129,10 @@ class Lexicon:
                 return False
             node = node[word]
         return _END in node
+
+    def words(self, *kinds: str) -> frozenset[str]:
+        """Words of all phrases, or of those of some kinds."""
+        return frozenset(word for word, found in self._words.items() if not kinds or not found.isdisjoint(kinds))
 
     def match(self, words: list[str]) -> Iterator[tuple[int, int, Entry]]:
         """First word, one past the last word, and meaning of every phrase, left to right without overlap."""
@@ -159,7 +180,7 @@ _CUES = {
     "not_negations": "ignore",
     "compared_sides": "ignore",
 }
-_MARKS = {",": "comma", "(": "comma", ")": "comma", ";": "break", ":": "colon", "/": "or", "?": "hedge", "&": "and"}
+_MARKS = {",": "comma", "(": "comma", ")": "comma", ";": "break", ":": "colon", "/": "and", "?": "hedge", "&": "and"}
 
 
 def _add_cues(lexicon: Lexicon) -> None:
@@ -170,17 +191,20 @@ def _add_cues(lexicon: Lexicon) -> None:
         for value, phrases in cues[section].items():
             for phrase in phrases:
                 lexicon.add(phrase, Entry(kind, value))
-    changes = set(cues["changes"])
+    flagged = set(cues["changes"]) | set(cues["degrees_of_change"])
     for section, kind in (("severity", "severity"), ("temporal", "temporal"), ("comparison", "comparison")):
         for value, phrases in cues[section].items():
             for phrase in phrases:
-                # `plural` of a comparison says that a negation turns it into "no change".
-                lexicon.add(phrase, Entry(kind, value, phrase in changes))
+                # `plural` of a comparison says that a negation turns it into "no change", of a severity that it may
+                # be one of the change.
+                lexicon.add(phrase, Entry(kind, value, phrase in flagged))
     for phrase in cues["changes"]:
         lexicon.add(phrase, Entry("comparison", "", True))
     for section, kind in _CUES.items():
         for phrase in cues[section]:
             lexicon.add(phrase, Entry(kind, None))
+    for phrase in cues["course_verbs"]:
+        lexicon.add(phrase, Entry("verb", "course"))
 
 
 def _places() -> Iterator[tuple[str, Entry]]:
@@ -230,6 +254,8 @@ _TELLING = {
     "trachea",
     "aortic arch",
 }
+# Said of a disease, "prior" means old; elsewhere it is the film before.
+_PRIOR: dict[str, tuple[str, ...]] = {"acute": (), "chronic": ("prior",)}
 _NOT_TELLING = {"sub-diaphragmatic air", "diaphragmatic hernia", "vascular redistribution", "hernia"}
 
 
@@ -237,9 +263,15 @@ def _inner_places(phrase: str, finding: str, places: Lexicon) -> tuple[Entry, ..
     if get_finding(finding).category in ("tubesandlines", "device") or finding in _NOT_TELLING:
         return ()
     found = [entry for _, _, entry in places.match(tokenize(phrase)) if entry.kind == "place"]
-    return tuple(
-        entry for entry in found if entry.value.base in _TELLING and (entry.value.base != "lung" or entry.plural)
-    )
+    told = [e for e in found if e.value.base in _TELLING and (e.value.base != "lung" or e.plural)]
+    # "Chronic interstitial lung disease" is one name, and chronic.
+    age = _ages().get(tokenize(phrase)[0])
+    return (*told, *([Entry("temporal", age)] if age else []))
+
+
+@cache
+def _ages() -> dict[str, str]:
+    return {word: age for age, words in _load("cues.yaml")["temporal"].items() for word in (*words, *_PRIOR[age])}
 
 
 def _finding_phrases() -> Iterator[tuple[str, str]]:

@@ -34,6 +34,7 @@ def link_places(items: list[Item], mentions: list[Mention], groups: list[PlaceGr
         else:
             topics.append(group)
     _apply_topics(items, named, topics)
+    _inherit_sides(items, mentions)
     _carry_over(items, mentions)
     for mention in mentions:
         _fill_sides(mention)
@@ -42,6 +43,9 @@ def link_places(items: list[Item], mentions: list[Mention], groups: list[PlaceGr
 def _modified(items: list[Item], mentions: list[Mention], group: PlaceGroup) -> Mention | None:
     """The finding that a group stands in front of: "left basilar atelectasis"."""
     index = group.last + 1
+    if group.only_side and [item.kind for item in items[index : index + 3]] == ["and", "severity", "side"]:
+        # "Moderate right and small left effusions."
+        index += 3
     while index < len(items) and items[index].kind in _WITHIN_PHRASE:
         index += 1
     target = next((mention for mention in mentions if mention.index == index), None)
@@ -59,7 +63,7 @@ def _located(items: list[Item], mentions: list[Mention], group: PlaceGroup) -> l
     between = items[last.index + 1 : group.first]
     if any(item.kind in ("break", "there", "colon") for item in between):
         return []
-    leading = [item.kind for item in between if item.kind not in ("the", "a", "ignore")]
+    leading = [item.kind for item in between if item.kind not in ("the", "a", "ignore") and item.value != "course"]
     adverb = items[group.first].value == "both"
     if leading and leading[-1] in ("comma", "and", "or") and not adverb:
         # "..., on the left" still belongs to the finding if a preposition follows the comma.
@@ -110,7 +114,9 @@ def _carry_over(items: list[Item], mentions: list[Mention]) -> None:
         else:
             named_again = bool(between) and between[-1].kind == "the"
             apposed = link == "comma" and second.polarity == "uncertain"
-            carries = "absent" not in kinds and (_explained(kinds) or named_again or apposed)
+            carries = "absent" not in kinds and (
+                _explained(kinds) or named_again or apposed or _bare_with(between, second)
+            )
         if carries:
             second.groups = list(first.groups)
     for first, second in pairwise(mentions):
@@ -119,6 +125,35 @@ def _carry_over(items: list[Item], mentions: list[Mention]) -> None:
             given = "given" in kinds and first.polarity == "uncertain"
             if given or (_explained(kinds) and not kinds & {"near", "absent", "break", "and", "with"}):
                 first.groups = list(second.groups)
+
+
+def _bare_with(between: list[Item], second: Mention) -> bool:
+    """Whether the second finding comes with the first and has no word of its own: "opacity ... with volume loss"."""
+    behind = _behind_with(between)
+    return (
+        behind is not None
+        and {item.kind for item in behind} <= {"the", "near", "temporal", "ignore"}
+        and second.finding not in frames_set("diffuse")
+    )
+
+
+def _behind_with(between: list[Item]) -> list[Item] | None:
+    """What stands behind the last "with"; None if there is none, or something else begins in between."""
+    kinds = [item.kind for item in between]
+    if "with" not in kinds or not {"break", "there", "absent", "hypothetical"}.isdisjoint(kinds):
+        return None
+    return between[len(kinds) - kinds[::-1].index("with") :]
+
+
+def _inherit_sides(items: list[Item], mentions: list[Mention]) -> None:
+    """ "Right chest tubes with an apical pneumothorax": the apex of the side that was named."""
+    for first, second in pairwise(mentions):
+        sides = {group.common_side for group in first.groups}
+        if len(sides) != 1 or first.polarity != "present" or spreads(second.finding, second.plural):
+            continue
+        side = sides.pop()
+        if side and _behind_with(items[first.index + 1 : second.index]) is not None:
+            second.groups = [group.with_side(side) if not group.inner else group for group in second.groups]
 
 
 def _explained(kinds: set[str]) -> bool:
@@ -142,7 +177,8 @@ def _fill_sides(mention: Mention) -> None:
 
 def mention_regions(mention: Mention) -> tuple[str, ...]:
     """Names of the regions of a mention, in table order."""
-    wide = spreads(mention.finding, mention.plural)
+    # Without a side a denial is about both.
+    wide = spreads(mention.finding, mention.plural) or mention.polarity == "absent"
     return tuple(name for group in mention.groups for name in regions_of(group, mention.finding, spreads=wide))
 
 
@@ -151,9 +187,19 @@ def link_modifiers(items: list[Item], mentions: list[Mention]) -> None:
     for index, item in enumerate(items):
         if item.kind not in ("severity", "temporal", "comparison"):
             continue
+        if _grades_change(items, index):
+            continue
         for mention in _described(items, mentions, index):
             if getattr(mention, item.kind) is None:
                 setattr(mention, item.kind, item.value)
+
+
+def _grades_change(items: list[Item], index: int) -> bool:
+    """Whether a severity tells how much something has changed: "has slightly increased", "a marked decrease"."""
+    item, following = items[index], items[index + 1] if index + 1 < len(items) else None
+    if following is None or item.kind != "severity" or following.kind != "comparison" or following.start != item.end:
+        return False
+    return item.plural and following.plural and following.value in ("improved", "worsened")
 
 
 def _described(items: list[Item], mentions: list[Mention], index: int) -> list[Mention]:
@@ -170,7 +216,15 @@ def _described(items: list[Item], mentions: list[Mention], index: int) -> list[M
             return following
         if items[k].kind in stops or (items[k].kind == "in" and kind != "comparison" and items[k - 1].kind != kind):
             break
-    return _behind(items, mentions, index)
+    reached = _behind(items, mentions, index)
+    if kind == "comparison" and not any(mention.index < index for mention in mentions):
+        # "The contours are stable, mildly enlarged."
+        return [mention for mention in mentions[:1] if not _breaks(items[index : mention.index])]
+    return reached
+
+
+def _breaks(items: list[Item]) -> bool:
+    return any(item.kind in ("break", "there", "colon", "explains", "with") for item in items)
 
 
 def _is_predicate(items: list[Item], mentions: list[Mention], index: int) -> bool:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from .lexicon import default_lexicon, frames_table
@@ -10,6 +11,7 @@ from .places import Item, PlaceGroup, build_groups
 
 # What may stand between an adjective and its noun.
 _MODIFIERS = frozenset({"severity", "temporal", "comparison", "ignore", "the", "a"})
+_OTHER_SIDE = {"left": "right", "right": "left"}
 _STOPS = frozenset({"find", "break", "there", "summary"})
 
 
@@ -78,6 +80,7 @@ def _settle_changes(items: list[Item]) -> list[Item]:
 def find_mentions(items: list[Item]) -> tuple[list[Mention], list[PlaceGroup]]:
     """Mentions in order of their items, and all groups of places; a group that a frame is about is marked as used."""
     groups = build_groups(items)
+    _complete_sides(items, groups)
     mentions: list[Mention] = []
     for index, item in enumerate(items):
         if item.kind == "find":
@@ -89,6 +92,17 @@ def find_mentions(items: list[Item]) -> tuple[list[Mention], list[PlaceGroup]]:
     return mentions, groups
 
 
+def _complete_sides(items: list[Item], groups: list[PlaceGroup]) -> None:
+    """ "The right hemidiaphragm is elevated, the left is normal": the left one is meant."""
+    for before, group in pairwise(groups):
+        if group.only_side not in _OTHER_SIDE or len(before.atoms) != 1:
+            continue
+        named = before.atoms[0]
+        says = items[group.last + 1].kind if group.last + 1 < len(items) else ""
+        if says == "verb" and named.paired and named.base and named.side == _OTHER_SIDE[group.only_side]:
+            group.atoms[0].base = named.base
+
+
 def _framed(items: list[Item], index: int) -> list[Mention]:
     item = items[index]
     table = (_frames() if item.kind == "frame" else _normals())[int(str(item.value))]
@@ -97,10 +111,8 @@ def _framed(items: list[Item], index: int) -> list[Mention]:
         if "otherwise" in table:
             item.kind = "find"
             return [Mention(table["otherwise"], index, "find")]
-        item.kind, item.value = ("comparison", table["otherwise_comparison"]) if "otherwise_comparison" in table else (
-            "ignore",
-            None,
-        )  # fmt: skip
+        comparison = table.get("otherwise_comparison")
+        item.kind, item.value, item.plural = ("comparison" if comparison else "ignore"), comparison, bool(comparison)
         return []
     group.used, group.used_at = True, index
     found: dict[str, PlaceGroup] = {}

@@ -236,7 +236,8 @@ def regions_of(group: PlaceGroup, finding: str, *, spreads: bool = False) -> tup
             if base in plausible:
                 found.add(base)
             continue
-        for side in atom.sides(spreads=spreads and bool(base)):
+        # "The chest" is the whole film.
+        for side in atom.sides(spreads=spreads and base not in ("", "chest")):
             names = [f"{side} {base or 'lung'}"]
             if base in _IN_LUNG or f"{side} lung" in plausible:
                 names.append(f"{side} lung")

@@ -29,6 +29,7 @@ def set_polarity(items: list[Item], mentions: list[Mention]) -> None:
             mention.polarity, mention.comparison = "absent", "improved"
     _reach_back(items, mentions)
     _alternatives(items, mentions)
+    _one_of_several(items, mentions)
     for mention in mentions:
         _settle_normal(items, mention)
 
@@ -46,7 +47,7 @@ def _states(items: list[Item], mentions: list[Mention]) -> dict[int, tuple[str, 
         elif kind == "hypothetical":
             state, cue, consumed = "hypothetical", index, False
         elif state == "hypothetical":
-            if kind == "break":
+            if kind in ("break", "given"):
                 state, cue = "present", index
         elif kind == "absent":
             state = "resolved" if item.value == "resolved" else "absent"
@@ -138,6 +139,17 @@ def _alternatives(items: list[Item], mentions: list[Mention]) -> None:
             continue
         if first.polarity == "present" and second.polarity in ("present", "uncertain"):
             first.polarity = second.polarity = "uncertain"
+
+
+def _one_of_several(items: list[Item], mentions: list[Mention]) -> None:
+    """ "Consistent with ... or pneumonia" is uncertain, whatever the other explanation is."""
+    for mention in mentions:
+        before = mention.index - 1
+        while before >= 0 and items[before].kind in ("or", *_LISTED):
+            before -= 1
+        kinds = [item.kind for item in items[before + 1 : mention.index]]
+        if mention.polarity == "present" and "or" in kinds and before >= 0 and items[before].kind == "explains":
+            mention.polarity = "uncertain"
 
 
 def _settle_normal(items: list[Item], mention: Mention) -> None:

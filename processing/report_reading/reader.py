@@ -12,6 +12,7 @@ from .places import Atom, Item, PlaceGroup, regions_of
 from .polarity import set_polarity
 from .sections import READ_SECTIONS, split_sections
 from .sentences import split_sentences
+from .spelling import corrected
 from .statement import Report, ReportStatement
 
 
@@ -33,7 +34,9 @@ def _claim(mention: Mention) -> _Claim:
     absent = mention.polarity == "absent"
     regions = _regions(mention)
     severity = mention.severity if finding.severities and not absent else None
-    comparison = mention.comparison if not absent or mention.comparison == "improved" else None
+    # A device that is gone has not improved.
+    improves = mention.comparison == "improved" and finding.category not in ("tubesandlines", "device")
+    comparison = mention.comparison if not absent or improves else None
     return _Claim(finding.name, mention.polarity, regions, mention.kind, severity, mention.temporal, comparison)
 
 
@@ -132,7 +135,7 @@ _CACHED_SENTENCES, _CACHED_LENGTH = 16384, 400
 
 def _own_claims(text: str) -> tuple[tuple[_Claim, ...] | None, list[Item], list[PlaceGroup]]:
     """Claims that a sentence makes by itself, None where it mentions no finding; its items and places."""
-    items = find_items(tokenize(text))
+    items = find_items([corrected(word) for word in tokenize(text)])
     mentions, groups = find_mentions(items)
     if not mentions:
         return None, items, groups

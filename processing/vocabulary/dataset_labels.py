@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from .findings import more_general_findings
 from .tables import VocabularyError, closest, load_table
 
 
@@ -31,7 +32,7 @@ def map_dataset_labels(dataset: str, labels: Mapping[str, float], *, ignore_unkn
     """What the labels of one image say about our findings.
 
     A label that is a special form of a finding ("Emphysema" of "copd/emphysema") says nothing when it is 0. Where two
-    labels disagree, present wins.
+    labels disagree, present wins: an image with consolidation has a lung opacity, whether that label is set or not.
 
     Args:
         dataset: see `dataset_label_names`.
@@ -59,4 +60,5 @@ def map_dataset_labels(dataset: str, labels: Mapping[str, float], *, ignore_unkn
         negative += [entry for entry in table.values() if not entry.get("normal") and not entry.get("device")]
     absent = [f for entry in negative for f in (*filter(None, [entry.get("same")]), *entry.get("covers", ()))]
     present = [f for entry in positive for f in (*filter(None, [entry.get("same")]), *entry.get("implies", ()))]
-    return dict.fromkeys(absent, 0) | dict.fromkeys(present, 1)
+    implied = {general for finding in present for general in more_general_findings(finding)}.intersection(absent)
+    return dict.fromkeys(absent, 0) | dict.fromkeys([*present, *implied], 1)

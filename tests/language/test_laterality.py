@@ -1,7 +1,7 @@
 """Left and right in texts."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anatomy_vlm.processing.vocabulary import mirror_text
@@ -14,6 +14,7 @@ _PIECES = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(_PIECES, st.sampled_from(["", " ", "-", "  ", "'"]))).map(lambda x: "".join(map("".join, x)))
 )
@@ -21,6 +22,7 @@ def test_twice_is_the_identity(text):
     assert mirror_text(mirror_text(text)) == text
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_twice_is_the_identity_for_any_text(text):
     assert mirror_text(mirror_text(text)) == text

@@ -127,7 +127,10 @@ def broken_box(example, box):
         (lambda e: e.update(image=e["image"].convert("RGB")), r"image is .*expected a PIL image of mode L"),
         (lambda e: e.update(image="film.png"), r"image is 'film.png', expected a PIL image"),
         (lambda e: e.update(mask=e["image"].resize((5, 5))), r"mask is \(5, 5\) pixels, the image \(23, 17\)"),
-        (lambda e: e.update(mask=Image.new("L", (23, 17), 4)), r"mask has the value 4; expected 0 background, 1 right"),
+        (
+            lambda e: e.update(mask=Image.new("L", (23, 17), 4)),
+            r"mask has the value 4; expected 0 background, 1 right",
+        ),
         (lambda e: e.update(boxes=e["boxes"][:28]), r"boxes has shape \(28, 4\), expected \(29, 4\)"),
         (lambda e: e.update(boxes="none"), r"boxes is not an array of numbers"),
         (lambda e: broken_box(e, [0, 0, 0, 0]), r"boxes\[8\] \(left lung\) is \[0.0, 0.0, 0.0, 0.0\].*box_mask False"),

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anatomy_vlm.processing.statements import (
@@ -51,6 +51,7 @@ statements = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(statements, st.integers(0, 10_000))
 def test_sentences(statement, style):
     assert mirror_statement(mirror_statement(statement)) == statement

@@ -122,7 +122,7 @@ def test_unknown_names_name_the_closest():
 
 
 @pytest.mark.parametrize(
-    ("dataset", "count"), [("chexpert", 14), ("nih", 16), ("vindr", 29), ("padchest", 73), ("rsna", 3), ("siim", 1)]
+    ("dataset", "count"), [("chexpert", 14), ("nih", 16), ("vindr", 29), ("padchest", 106), ("rsna", 3), ("siim", 1)]
 )
 def test_dataset_labels_lead_to_findings(dataset, count):
     names = dataset_label_names(dataset)
@@ -138,6 +138,12 @@ def test_dataset_labels_say_no_more_than_they_mean():
     assert map_dataset_labels("vindr", {"Lung tumor": 1}) == {"lung lesion": 1}
     assert map_dataset_labels("vindr", {"Lung tumor": 0}) == {"lung cancer": 0}
     assert map_dataset_labels("chexpert", {"Edema": -1, "Fracture": float("nan")}) == {}
+    assert map_dataset_labels("vindr", {"Consolidation": 1, "Lung Opacity": 0}) == {
+        "consolidation": 1,
+        "lung opacity": 1,
+    }
+    padchest = map_dataset_labels("padchest", {"laminar atelectasis": 1, "atelectasis": 0, "pneumonia": 0})
+    assert padchest == {"linear/patchy atelectasis": 1, "atelectasis": 1, "pneumonia": 0}
     assert map_dataset_labels("nih", {"Mass": 1, "Nodule": 0}) == {"mass/nodule (not otherwise specified)": 1}
     normal = map_dataset_labels("chexpert", {"No Finding": 1, "Support Devices": 1})
     assert normal["pneumonia"] == 0 and normal["support device"] == 1 and "scoliosis" not in normal

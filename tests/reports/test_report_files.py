@@ -61,7 +61,7 @@ def test_four_thousand_openi_reports():
     assert empty > 400 and statements > 10000
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([*LABELS, ""]), st.text()), min_size=1, max_size=6))
 def test_any_text_in_any_part(parts):
     body = "".join(f'<AbstractText Label="{label}">{escape(text)}</AbstractText>' for label, text in parts)
@@ -76,7 +76,7 @@ def test_any_text_in_any_part(parts):
         assert text[statement.start : statement.end] == statement.text
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.binary())
 def test_any_bytes_are_text_or_one_clear_error(data):
     try:
@@ -98,7 +98,7 @@ _FILE = b'<!DOCTYPE e [<!ENTITY x SYSTEM "file:///etc/hostname">]>' + _ABSTRACT
         (b"<!DOCTYPE eCitation SYSTEM 'http://example.org/x.dtd'><eCitation/>", "document type"),
         (b"<eCitation><AbstractText>Lungs", "broken XML: no element found, line 1, column 30"),
         (b"<?xml version='1.0' encoding='klingon'?><eCitation/>", "broken XML"),
-        (b"<eCitation></eCitation>", "without an AbstractText"),
+        (b"<!DOCTYPE html><html></html>", "without an AbstractText"),
         (b"\xff\xd8\xff\xe0 JPEG", "not UTF-8"),
         (b"a\0b", "binary"),
         (b" \n", "no text"),
@@ -128,3 +128,48 @@ def test_a_part_without_a_known_label_stays_apart():
     parts = b'<AbstractText>Left effusion.</AbstractText><AbstractText Label="FINDINGS">No edema.</AbstractText>'
     text = decode_report(b"<eCitation>" + parts + b"</eCitation>")
     assert [(s.name, s.text) for s in split_sections(text)] == [("", "Left effusion."), ("findings", "No edema.")]
+
+
+@pytest.mark.parametrize("abstract", [b"", b"<Abstract/>", b"<Abstract><AbstractText/></Abstract>"])
+def test_a_report_without_text_says_nothing(abstract):
+    report = read_report(decode_report(b"<!DOCTYPE eCitation><eCitation>" + abstract + b"</eCitation>"))
+    assert report.text == "" and report.statements == ()
+
+
+def test_names_of_characters():
+    part = b'<AbstractText Label="FINDINGS">5&nbsp;mm &lt; 6 &#176; &amp;deg; &eacute;</AbstractText>'
+    data = b"<eCitation>" + part + b"</eCitation>"
+    assert decode_report(data) == "FINDINGS: 5\xa0mm < 6 \xb0 &deg; \xe9"
+    with pytest.raises(ReportFileError, match="undefined entity"):
+        decode_report(data.replace(b"&nbsp;", b"&nothing;"))
+
+
+_MARKUP = st.sampled_from(
+    [
+        "&nbsp;",
+        "&x;",
+        "&#0;",
+        "&#65;",
+        "<b>",
+        "</b>",
+        "<br/>",
+        "<![CDATA[Left effusion.]]>",
+        "<!-- no -->",
+        "]]>",
+        "XXXX",
+        " ",
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.one_of(_MARKUP, st.sampled_from(_SENTENCES).map(escape)), max_size=8).map("".join))
+def test_any_markup_is_read_or_one_clear_error(body):
+    try:
+        report = read_report(
+            decode_report(f'<eCitation><AbstractText Label="FINDINGS">{body}</AbstractText></eCitation>'.encode())
+        )
+    except ReportFileError as error:
+        assert "\n" not in str(error)
+    else:
+        assert all(report.text[s.start : s.end] == s.text for s in report.statements)

@@ -1,7 +1,7 @@
 """Sections and sentences: every header whole, every span exact."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anatomy_vlm.processing.report_reading import read_report, split_sections, split_sentences
@@ -129,6 +129,7 @@ _PIECES = st.sampled_from(
 _TEXTS = st.one_of(st.text(), st.lists(_PIECES).map("".join), st.lists(_PIECES).map(" ".join))
 
 
+@settings(deadline=None)
 @given(_TEXTS)
 def test_every_span_is_exact(text):
     report = read_report(text)
@@ -139,6 +140,7 @@ def test_every_span_is_exact(text):
         assert statement.text.strip() == statement.text != ""
 
 
+@settings(deadline=None)
 @given(_TEXTS)
 def test_sections_lose_nothing_but_space_and_headers(text):
     position, rest = 0, []
@@ -150,6 +152,7 @@ def test_sections_lose_nothing_but_space_and_headers(text):
     assert not "".join(rest).strip(" \t\r\n:*#-\ufeff\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u2028\u2029")
 
 
+@settings(deadline=None)
 @given(_TEXTS)
 def test_sentences_are_in_order_and_lose_no_word(text):
     position = 0
