@@ -18,6 +18,7 @@ _COMMANDS = (
     ("synthesize", "synthesize", "make synthetic radiographs with ground truth"),
     ("train", "train", "train a model from a recipe"),
     ("evaluate", "evaluate", "evaluate a model on a dataset, with intervals and baselines"),
+    ("calibrate", "calibrate", "make a model's scores probabilities, on a validation split"),
     ("export", "export", "write a self-contained folder of a trained model"),
 )
 

@@ -88,6 +88,8 @@ class Predictor:
         self.name = name
         self.prompts = tuple(prompts)
         self.versions = library_versions()
+        calibration = processor.calibration
+        self._calibrated = {} if calibration is None else calibration.image
         self._plausible = {finding: _plausible_regions(finding) for finding in self.reader.findings}
 
     @classmethod
@@ -136,16 +138,20 @@ class Predictor:
 
     def _findings(self, readings: Readings, row: int) -> list[Record]:
         selected = self.reader.processor.finding_thresholds or {}
-        return [
-            {
+        findings = []
+        for column, name in enumerate(self.reader.findings):
+            record: Record = {
                 "name": name,
                 "score": _rounded(readings.image_scores[row, column]),
                 "threshold": float(selected.get(name, _DEFAULT_THRESHOLD)),
                 "threshold_source": "validation" if name in selected else "fixed",
-                "calibrated": False,
+                "calibrated": name in self._calibrated,
             }
-            for column, name in enumerate(self.reader.findings)
-        ]
+            if name in self._calibrated:
+                margin = float(readings.image_margins[row, column])
+                record["decision"] = self._calibrated[name].cuts.decide(margin)
+            findings.append(record)
+        return findings
 
     def _regions(self, readings: Readings, row: int) -> list[Record]:
         width, height = float(readings.sizes[row, 1]), float(readings.sizes[row, 0])

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-PREDICTION_SCHEMA_VERSION = "1.0"
+PREDICTION_SCHEMA_VERSION = "1.1"
 
 # A region counts as found from this probability on.
 PRESENT = 0.5
@@ -32,7 +32,7 @@ def reading_record(
         size: (width, height) of the original image in pixels.
         view: PA, AP, LATERAL or empty.
         flags: {flag, reason} each.
-        findings: {name, score, threshold, threshold_source, calibrated} each.
+        findings: {name, score, threshold, threshold_source, calibrated} each, and decision where calibrated.
         regions: {name, box, presence, findings} each; box is x0, y0, x1, y1 in pixels of the original.
         model: the checkpoint's folder or id.
         versions: library versions; the schema's own is added.

@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+
+from .score_calibration_anatomy_vlm import FindingCalibration, ScoreCalibration
 
 
 @dataclass(frozen=True)
@@ -17,13 +20,19 @@ class AnatomyVLMFindingScores:
             The findings.
         image_scores (`torch.Tensor` of shape `(batch, findings)`):
             Scores in the whole image.
+        image_margins (`torch.Tensor` of shape `(batch, findings)`):
+            What the scores are made of: unbounded, and told apart where a sigmoid is 0 or 1 already.
         region_scores (`torch.Tensor` of shape `(batch, regions, findings)`, *optional*):
             Scores in each region.
+        region_margins (`torch.Tensor` of shape `(batch, regions, findings)`, *optional*):
+            Their margins.
     """
 
     names: tuple[str, ...]
     image_scores: torch.Tensor
+    image_margins: torch.Tensor
     region_scores: torch.Tensor | None = None
+    region_margins: torch.Tensor | None = None
 
 
 def check_finding_prompts(prompts: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, dict[str, list[str]]]:
@@ -53,11 +62,15 @@ def unique_texts(prompts: Mapping[str, Mapping[str, Sequence[str]]]) -> list[str
 
 
 def score_findings(
-    outputs: Any, prompts: Mapping[str, Mapping[str, Sequence[str]]], region_evidence: bool = False
+    outputs: Any,
+    prompts: Mapping[str, Mapping[str, Sequence[str]]],
+    region_evidence: bool = False,
+    calibration: ScoreCalibration | None = None,
 ) -> AnatomyVLMFindingScores:
     """
-    Turn the logits of prompts into scores of findings: `sigmoid(mean positive logit - mean negative logit)`, and
-    `sigmoid(mean positive logit)` for a finding without negative prompts.
+    Turn the logits of prompts into scores of findings. A finding's margin is `mean positive logit - mean negative
+    logit`, or the mean positive logit where it has no negative prompts; its score is what the calibration makes of
+    the margin, and `sigmoid(margin)` without one.
 
     Args:
         outputs ([`AnatomyVLMOutput`]):
@@ -68,6 +81,8 @@ def score_findings(
         region_evidence (`bool`, *optional*, defaults to `False`):
             Add what the regions say to the image's own score: a film has a finding if one of its regions has it, so
             the smooth maximum (log-sum-exp) over the regions' margins is added to the margin of the image.
+        calibration ([`ScoreCalibration`], *optional*):
+            Maps from margins to probabilities, fitted with the same `region_evidence`.
 
     Raises `ValueError` where the outputs are not those of these prompts.
     """
@@ -84,11 +99,27 @@ def score_findings(
     region_margins = None if region_logits is None else region_logits.float() @ weights
     if region_evidence and region_margins is not None:
         image_margins = image_margins + region_margins.logsumexp(1)
+    names = tuple(prompts)
+    image_maps, region_maps = (calibration.image, calibration.region) if calibration else ({}, {})
     return AnatomyVLMFindingScores(
-        names=tuple(prompts),
-        image_scores=image_margins.sigmoid(),
-        region_scores=None if region_margins is None else region_margins.sigmoid(),
+        names=names,
+        image_scores=_scores(image_margins, names, image_maps),
+        image_margins=image_margins,
+        region_scores=None if region_margins is None else _scores(region_margins, names, region_maps),
+        region_margins=region_margins,
     )
+
+
+def _scores(
+    margins: torch.Tensor, names: Sequence[str], calibrations: Mapping[str, FindingCalibration]
+) -> torch.Tensor:
+    """Scores of margins `(..., findings)`."""
+    scores = margins.sigmoid()
+    for column, name in enumerate(names):
+        if name in calibrations:
+            values = calibrations[name].score_map(margins[..., column].detach().cpu().numpy())
+            scores[..., column] = torch.from_numpy(np.asarray(values)).to(scores)
+    return scores
 
 
 def _prompt_weights(prompts: Mapping[str, Mapping[str, Sequence[str]]], texts: list[str]) -> torch.Tensor:

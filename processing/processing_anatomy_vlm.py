@@ -12,6 +12,7 @@ from .finding_prompts_anatomy_vlm import (
     score_findings,
     unique_texts,
 )
+from .score_calibration_anatomy_vlm import ScoreCalibration
 
 
 class AnatomyVLMProcessor(ProcessorMixin):
@@ -31,6 +32,9 @@ class AnatomyVLMProcessor(ProcessorMixin):
             Per finding the score from which it counts as present, chosen on validation data.
         region_evidence (`bool`, *optional*, defaults to `False`):
             Let the regions add to the score of a finding in the image; `False` asks the image alone, as the paper.
+        score_calibration (`dict`, *optional*):
+            What the scores mean, as `ScoreCalibration.to_dict` writes it: probabilities, thresholds and conformal
+            cuts fitted on validation data. Without it scores are not probabilities.
     """
 
     text_kwargs = {"padding": True, "truncation": True}
@@ -43,6 +47,7 @@ class AnatomyVLMProcessor(ProcessorMixin):
         finding_prompts: dict[str, dict[str, list[str]]] | None = None,
         finding_thresholds: dict[str, float] | None = None,
         region_evidence: bool = False,
+        score_calibration: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
         self.anatomy_labels = None if anatomy_labels is None else list(anatomy_labels)
@@ -52,6 +57,9 @@ class AnatomyVLMProcessor(ProcessorMixin):
             raise ValueError(f"`finding_thresholds` names findings without prompts: {sorted(unknown)}")
         self.finding_thresholds = None if finding_thresholds is None else dict(finding_thresholds)
         self.region_evidence = region_evidence
+        if score_calibration is not None:
+            ScoreCalibration.from_dict(score_calibration)
+        self.score_calibration = score_calibration
         super().__init__(image_processor, tokenizer, **kwargs)
 
     def prompt_texts(self) -> list[str]:
@@ -61,9 +69,14 @@ class AnatomyVLMProcessor(ProcessorMixin):
     def score_findings(self, outputs: Any) -> AnatomyVLMFindingScores:
         """
         Score of every finding in the image and in each region, from outputs of the model for `prompt_texts()`:
-        `sigmoid(mean positive logit - mean negative logit)`.
+        `sigmoid(mean positive logit - mean negative logit)`, or the calibrated probability where there is one.
         """
-        return score_findings(outputs, self._prompts(), self.region_evidence)
+        return score_findings(outputs, self._prompts(), self.region_evidence, self.calibration)
+
+    @property
+    def calibration(self) -> ScoreCalibration | None:
+        """`score_calibration` as an object."""
+        return None if self.score_calibration is None else ScoreCalibration.from_dict(self.score_calibration)
 
     def post_process_object_detection(
         self,

@@ -6,15 +6,12 @@ Thresholds are selected on the validation split; intervals are percentile bootst
 import argparse
 from pathlib import Path
 
-from anatomy_vlm.commands.arguments import add_device_arguments, positive_int, whole_number
+from anatomy_vlm.commands.arguments import add_device_arguments, add_split_arguments, positive_int, whole_number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="folder or Hub id of a model")
-    parser.add_argument(
-        "data", type=Path, metavar="DATA", help="a dataset folder: saved by save_to_disk, or with a metadata.jsonl"
-    )
-    parser.add_argument("--split", default="test", metavar="NAME", help="split to evaluate (default: %(default)s)")
+    add_split_arguments(parser, "test", "split to evaluate")
     parser.add_argument("--validation", default="validation", metavar="NAME", help="split of the thresholds")
     parser.add_argument("--train", default="train", metavar="NAME", help="split of the baselines")
     parser.add_argument("--findings", nargs="+", metavar="NAME", help="default: all that the model has prompts for")
@@ -29,18 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from anatomy_vlm.commands.dataset_folder import read_splits
     from anatomy_vlm.processing.atomic_files import write_json
     from anatomy_vlm.training.evaluation import evaluate_model
-    from anatomy_vlm.training.loaders import load_data
     from anatomy_vlm.training.model_folder import load_checkpoint
 
     model, processor = load_checkpoint(args.model)
-    if not args.data.is_dir():
-        raise ValueError(f"{args.data}: no such folder; name a dataset folder")
-    loader = "folder" if (args.data / "metadata.jsonl").is_file() else "saved"
-    splits = load_data(loader, {"path": str(args.data)})
-    if args.split not in splits:
-        raise ValueError(f"{args.data}: no split {args.split!r}; it has {', '.join(splits)}")
+    splits = read_splits(args.data, args.split)
     result = evaluate_model(
         model,
         processor,

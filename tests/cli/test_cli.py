@@ -105,7 +105,7 @@ def test_help_and_version_have_status_0_and_no_command_2(capsys):
 
 
 def test_every_command_explains_itself(capsys):
-    for name in ("demo", "predict", "synthesize", "train", "evaluate", "export"):
+    for name in ("demo", "predict", "synthesize", "train", "evaluate", "calibrate", "export"):
         status, printed, _ = run(capsys, name, "--help")
         assert status == 0 and f"anatomy-vlm {name}" in printed
 

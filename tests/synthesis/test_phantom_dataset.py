@@ -12,6 +12,7 @@ pytest.importorskip("numba", reason="the parametric chest needs the extra `synth
 from anatomy_vlm.synthesis.phantom import PhantomParameters, SynthesisError, draw_study, generate_dataset
 from anatomy_vlm.synthesis.phantom import dataset as module
 from anatomy_vlm.synthesis.phantom.dataset import split_counts
+from anatomy_vlm.training.loaders import load_data
 
 
 REQUEST = {"seed": 4, "image_size": 64, "num_studies": 2, "progress": False}
@@ -30,6 +31,14 @@ def hashes(folder):
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("phantom") / "data"
     return folder, generate_dataset(20, splits=SPLITS, out=folder, num_workers=1, **REQUEST)
+
+
+def test_what_synthesize_writes_is_a_dataset_for_every_command(written):
+    folder, data = written
+    loaded = load_data("saved", {"path": str(folder)})
+    assert {name: split["image_id"] for name, split in loaded.items()} == {
+        name: split["image_id"] for name, split in data.items()
+    }
 
 
 def test_splits_are_disjoint_by_patient(written):

@@ -184,9 +184,10 @@ def _fit_logistic(labels: ArrayLike, margins: ArrayLike, *, with_offset: bool) -
     present, margin = _both_classes(labels, margins)
     positives, negatives = present.sum(), (~present).sum()
     target = np.where(present, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    # In units of their spread, margins of 0.01 and of 1,000 are the same problem.
-    unit = float(np.abs(margin).max()) or 1.0
-    scaled = margin / unit
+    # About their mean and in units of their spread, margins of 0.01 and of 1,000 are the same problem.
+    centre = float(margin.mean()) if with_offset else 0.0
+    unit = float(np.sqrt(((margin - centre) ** 2).mean())) or 1.0
+    scaled = (margin - centre) / unit
 
     def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
         logit = parameters[0] * scaled + (parameters[1] if with_offset else 0.0)
@@ -198,7 +199,8 @@ def _fit_logistic(labels: ArrayLike, margins: ArrayLike, *, with_offset: bool) -
     bounds = [(0.0, None), (None, None)][: len(start)]
     options = {"maxiter": 1000, "ftol": 1e-15, "gtol": 1e-10}
     fitted = optimize.minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options=options).x
-    return LogisticMap(float(fitted[0]) / unit, float(fitted[1]) if with_offset else 0.0)
+    scale = float(fitted[0]) / unit
+    return LogisticMap(scale, float(fitted[1]) - scale * centre if with_offset else 0.0)
 
 
 def _both_classes(labels: ArrayLike, margins: ArrayLike) -> tuple[BoolArray, FloatArray]:

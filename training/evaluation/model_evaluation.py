@@ -93,7 +93,7 @@ def evaluate_model(
         raise ValueError(
             f"`thresholds` names {unused[0]!r}, which is not evaluated; evaluated are: {', '.join(names)}"
         )
-    splits = _Splits(reader, names, batch_size, progress)
+    splits = SplitReader(reader, names, batch_size, progress)
 
     targets = splits.targets(dataset)
     validation_targets = None if validation is None else splits.targets(validation)
@@ -147,7 +147,7 @@ def evaluate_model(
 
 
 @dataclass(frozen=True)
-class _Splits:
+class SplitReader:
     """Reads splits with one reader and for one list of findings."""
 
     reader: Reader

@@ -23,6 +23,8 @@ class Readings:
         presence: (b, R), probability that the region is in the picture.
         image_scores: (b, F) in [0, 1].
         region_scores: (b, R, F) in [0, 1].
+        image_margins: (b, F), of the image scores, before calibration.
+        region_margins: (b, R, F), likewise.
         text_image_scores: (b, T) in [0, 1], of free texts.
         text_region_scores: (b, R, T) in [0, 1], of free texts.
         sizes: (b, 2), height and width of the original images.
@@ -32,6 +34,8 @@ class Readings:
     presence: FloatArray
     image_scores: FloatArray
     region_scores: FloatArray
+    image_margins: FloatArray
+    region_margins: FloatArray
     text_image_scores: FloatArray
     text_region_scores: FloatArray
     sizes: np.ndarray
@@ -103,6 +107,8 @@ class Reader:
             presence=_numpy(outputs.presence_logits.float().sigmoid()),
             image_scores=_numpy(findings.image_scores),
             region_scores=_numpy(findings.region_scores),
+            image_margins=_numpy(findings.image_margins),
+            region_margins=_numpy(findings.region_margins),
             text_image_scores=_numpy(texts.logits_per_image.sigmoid()),
             text_region_scores=_numpy(texts.logits_per_region.sigmoid()),
             sizes=np.asarray(sizes),

@@ -30,10 +30,13 @@ def check_splits(splits: datasets.DatasetDict, where: str) -> datasets.DatasetDi
 def load_saved(path: str) -> datasets.DatasetDict:
     """
     Args:
-        path: Folder written by `DatasetDict.save_to_disk`, with one dataset per split.
+        path: Folder written by `DatasetDict.save_to_disk`, with one dataset per split, or by `anatomy-vlm synthesize`.
     """
     if not Path(path).is_dir():
         raise RecipeError(f"{path}: no such folder; a saved dataset is written by DatasetDict.save_to_disk")
+    shards = sorted(Path(path).glob("*/shard-*.arrow"))
+    if shards and (Path(path) / "manifest.json").is_file():
+        return check_splits(_synthetic(shards), path)
     try:
         splits = datasets.load_from_disk(path)
     except (FileNotFoundError, ValueError) as error:
@@ -43,3 +46,11 @@ def load_saved(path: str) -> datasets.DatasetDict:
     if not isinstance(splits, datasets.DatasetDict):
         raise RecipeError(f"{path}: holds one dataset without splits; save a DatasetDict with a split for training")
     return check_splits(splits, path)
+
+
+def _synthetic(shards: list[Path]) -> datasets.DatasetDict:
+    """The Arrow shards of synthetic films, in one folder per split."""
+    parts: dict[str, list[datasets.Dataset]] = {}
+    for shard in shards:
+        parts.setdefault(shard.parent.name, []).append(datasets.Dataset.from_file(str(shard)))
+    return datasets.DatasetDict({split: datasets.concatenate_datasets(members) for split, members in parts.items()})
