@@ -4,12 +4,16 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 
 # Before anything imports huggingface_hub, which reads them once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# A busy machine is no reason to fail.
+settings.register_profile("anatomy-vlm", deadline=None)
+settings.load_profile("anatomy-vlm")
 
 
 @pytest.fixture(scope="session")
