@@ -86,29 +86,49 @@ def ratio_error(records: list[dict], true: dict[str, float]) -> dict[str, float]
     }
 
 
-def main() -> None:
-    default = Path(__file__).parents[2] / "shared" / "data"
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="hub_cards/phantom-reference")
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("ANATOMY_VLM_TEST_DATA", default)))
-    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    args = parser.parse_args()
+def default_data() -> Path:
+    """Folder of real data, as the tests look for it."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    return Path(os.environ.get("ANATOMY_VLM_TEST_DATA", beside))
+
+
+def measure_sets(data: Path, model: str) -> dict[str, dict]:
+    """Results by set and region, and those of the cardiothoracic ratio."""
     results: dict[str, dict] = {}
     for name, load in (("wingspan", wingspan), ("hannover", hannover)):
-        folder = args.data / f"cxr_{'wingspan_ctr' if name == 'wingspan' else 'hannover_v7'}"
-        truth = load(folder)
-        results[name], records = measure(truth, args.model)
-        print(f"{name}: {len(truth)} films")
-        for region, row in results[name].items():
-            low, high = row["interval"]
-            margin = f", laterality margin {row['laterality_margin']:.2f}" if row["laterality_margin"] else ""
-            print(f"  {region:20} IoU {row['iou']:.3f} [{low:.3f}, {high:.3f}], prior {row['prior']:.3f}{margin}")
+        folder = data / ("cxr_wingspan_ctr" if name == "wingspan" else "cxr_hannover_v7")
+        results[name], records = measure(load(folder), model)
         if name == "wingspan":
             results["cardiothoracic_ratio"] = ratio_error(records, ratios(folder))
-            print(
-                "  cardiothoracic ratio:",
-                ", ".join(f"{k} {v:.3f}" for k, v in results["cardiothoracic_ratio"].items()),
-            )
+    return results
+
+
+def to_markdown(results: dict[str, dict]) -> str:
+    """The results as a table."""
+    rows = ["| set | region | IoU | interval | set's mean box | own minus other side |", "|---|---|---|---|---|---|"]
+    for name, title in (("wingspan", "Wingspan, 155 films"), ("hannover", "Hannover, 20 films")):
+        for region, row in results.get(name, {}).items():
+            margin = "-" if row["laterality_margin"] is None else f"{row['laterality_margin']:.2f}"
+            interval = "{:.3f} to {:.3f}".format(*row["interval"])
+            rows.append(f"| {title} | {region} | {row['iou']:.3f} | {interval} | {row['prior']:.3f} | {margin} |")
+    ratio = results.get("cardiothoracic_ratio")
+    if ratio:
+        error, spread = ratio["mean_absolute_error"], ratio["mean_absolute_error_of_the_mean"]
+        rows.append(
+            f"\nCTR, {ratio['films']} films: mean absolute error {error:.3f} (of the set's mean: {spread:.3f}), "
+            f"correlation {ratio['correlation']:.2f}."
+        )
+    return "\n".join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="hub_cards/phantom-reference")
+    parser.add_argument("--data", type=Path, default=default_data())
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    args = parser.parse_args()
+    results = measure_sets(args.data, args.model)
+    print(to_markdown(results))
     if args.json:
         print(json.dumps(results))
 

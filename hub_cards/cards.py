@@ -30,6 +30,9 @@ def model_card(
     model_id: str = "path/to/this/folder",
     sizes: Mapping[str, str] | None = None,
     versions: Mapping[str, str] | None = None,
+    calibrated: bool = False,
+    code: bool = True,
+    sections: Mapping[str, str] | None = None,
 ) -> str:
     """The text of a model card, YAML header included.
 
@@ -40,6 +43,9 @@ def model_card(
         model_id: folder or Hub id that the examples load.
         sizes: size of each split in words, by its name.
         versions: of the libraries, by name.
+        calibrated: whether the processor holds a calibration of the scores.
+        code: whether the folder brings the code of model and processor.
+        sections: further results, Markdown by title, after the evaluation.
     """
     synthetic = recipe["data"]["loader"] == "phantom"
     shown = [] if result is None else _headlines(result)
@@ -64,6 +70,9 @@ def model_card(
         stage_settings=[_settings(stage["training"]) for stage in recipe["stages"]],
         text_encoder=_text_encoder(recipe["model"]["text"]),
         sizes=dict(sizes or {}),
+        calibrated=calibrated,
+        code=code,
+        sections=dict(sections or {}),
         result=result,
         confidence=None if result is None else f"{100 * result['settings']['confidence']:g}",
         headlines=[[name, *_cells(score), _number(score["baseline"])] for score, name, _ in shown],

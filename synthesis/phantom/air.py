@@ -52,12 +52,13 @@ def draw_gas(parameters: PhantomParameters, camera: Camera, out: np.ndarray) -> 
         return
     rng = np.random.default_rng(parameters.study_seed + 11)
     upright = pose.view == "PA"
-    top = pose.dome_left - 9.0
-    half_w, half_h = 34.0 * pose.gas * rng.uniform(0.8, 1.2), 19.0 * pose.gas * rng.uniform(0.7, 1.3)
+    top = pose.dome_left - rng.uniform(4, 9)
+    # A stomach full of air is as dark as the lung above it.
+    half_w, half_h = 34.0 * pose.gas * rng.uniform(0.8, 1.5), 19.0 * pose.gas * rng.uniform(0.7, 1.8)
     x, z = 58.0 + rng.uniform(-12, 16), top - half_h
     pixels, zoom = camera.project(np.array([[x, 20.0, z]]))
     bubble = np.zeros_like(out)
-    amount = 0.66667 * math.pi * half_w * half_h * 34.0 * zoom**2
+    amount = 0.66667 * math.pi * half_w * half_h * rng.uniform(30, 75) * zoom**2
     splat(pixels, np.array([[half_w, half_h]]) * zoom[0], amount, 0.0, bubble)
     if upright:
         # An erect film has a fluid level: the gas lies above a horizontal line.

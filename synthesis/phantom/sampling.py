@@ -56,7 +56,7 @@ def sample_body(rng: np.random.Generator) -> BodyParameters:
         dextrocardia=bool(rng.random() < 0.004),
         azygos_lobe=bool(rng.random() < 0.008),
         heart_tilt=clipped(rng, 33, 8, 14, 52),
-        heart_height=clipped(rng, 30, 6, 14, 46),
+        heart_height=clipped(rng, 26, 6, 10, 42),
         dome_gap=clipped(rng, 9, 9, -12, 32),
         lung_density=clipped(rng, 0.22, 0.04, 0.14, 0.36),
         vessel_scale=clipped(rng, 1.0, 0.13, 0.65, 1.4),
