@@ -36,7 +36,8 @@ _SWAP_PREFIX = _both_ways(_PREFIXES)
 _SWAP = _SWAP_WORD | _SWAP_PREFIX
 
 # Heart chambers are named by what they are, not by where they lie: the mirrored right atrium is still a right atrium.
-_CHAMBER = r"\b(?i:(?:left|right)(?:\s*(?:and|or|/|,)\s*(?:left|right))?[\s-]+(?:atri|ventric)[a-z]*)"
+# So is the right heart of a catheter; but the right heart border lies on a side.
+_CHAMBER = r"\b(?i:(?:left|right)(?:\s*(?:and|or|/|,)\s*(?:left|right))?[\s-]+(?:atri|ventric|heart[\s-]+cath)[a-z]*)"
 # A single L or R may also be a vertebra or the spine ("L1", "L-spine").
 _SIDE = rf"\b(?:{'|'.join(sorted(_SWAP_WORD, key=len, reverse=True))})\b(?!(?<=\b[LR])[\s-]?(?:\d|spine))"
 # Not "dextrose", not "levofloxacin".
@@ -48,7 +49,8 @@ def mirror_text(text: str) -> str:
     """Swap left and right in a text, as a mirrored image needs it; twice is the identity.
 
     Lower, upper and capitalised spellings keep their case; "bilateral" and words that merely contain a side
-    ("bright", "copyright") stay. The chambers of the heart keep their names: they are no sides.
+    ("bright", "copyright") stay. The chambers of the heart keep their names, and so do right and left heart catheters:
+    they are no sides.
 
     Examples:
         >>> mirror_text("Left-sided effusion, RUL opacity; right atrium unremarkable. Bilateral scarring.")

@@ -10,7 +10,7 @@ from anatomy_vlm.processing.vocabulary import mirror_text
 _PIECES = st.sampled_from(
     ["left", "right", "Left", "RIGHT", "LEFT", "lEFT", "-sided", "ward", "wards", "bright", "copyright", "bilateral"]
     + ["atrium", "ventricle", "ventricles", "and", "or", "/", ",", ".", "'", "s", "L", "R", "L1", "L-spine", "R-spine"]
-    + ["RUL", "LLL", "Rt", "lt", "levoscoliosis", "dextro", "scoliosis", "levo"]
+    + ["RUL", "LLL", "Rt", "lt", "levoscoliosis", "dextro", "scoliosis", "levo", "heart", "catheter", "border"]
 )
 
 
@@ -38,6 +38,8 @@ def test_twice_is_the_identity_for_any_text(text):
         ("LUL and RLL, RML", "RUL and LLL, LML"),
         ("R IJ line, L effusion", "L IJ line, R effusion"),
         ("levoscoliosis", "dextroscoliosis"),
+        ("right heart border, left heart catheter", "left heart border, left heart catheter"),
+        ("right heart catheter on the left", "right heart catheter on the right"),
     ],
 )
 def test_sides_are_swapped(text, mirrored):
@@ -51,6 +53,7 @@ def test_sides_are_swapped(text, mirrored):
         "bilateral bright copyright outright",
         "the right atrium and the left ventricle",
         "left and right ventricles, Right Atrial enlargement",
+        "A right heart catheter. Left-heart catheterization; right and left heart cath",
         "L1 fracture, L-spine",
         "dextrose and levofloxacin",
         "",
