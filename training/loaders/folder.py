@@ -14,6 +14,9 @@
 or `metadata.csv` with the same columns, apart from `boxes`, `labels` and `findings`, and one column per finding (1, 0
 or empty) and per region ("x0 y0 x1 y1" or empty); or COCO's `annotations.json`, whose images may have those keys too,
 and whose categories are regions (their boxes) and findings (present, in the lung of the box's side).
+
+The splits are "train", "validation" and "test"; "training", "val" or "valid", and "testing" mean the same, in any case
+of letters. A split of another name ("holdout", "dev") stays one of its own.
 """
 
 from collections import Counter

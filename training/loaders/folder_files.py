@@ -26,6 +26,16 @@ TEXT_KEYS = ("file_name", "patient_id", "split", "report", "study_id", "view", "
 KEYS = (*TEXT_KEYS, "boxes", "labels", "findings")
 REQUIRED = ("file_name", "patient_id")
 _NAMES = ("patient_id", "study_id", "image_id")
+# Usual words for the three splits; a split of another name is the user's own.
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
 _KINDS: dict[str, tuple[type, str]] = {
     "boxes": (dict, "an object of boxes by region"),
     "labels": (dict, "an object of 1, 0 or null by finding"),
@@ -57,6 +67,8 @@ def _checked(record: Any, where: str) -> Line:
     for key in TEXT_KEYS:
         if not isinstance(record.get(key, ""), str | NoneType):
             raise DatasetError(f"{where}: '{key}' must be text, not {record[key]!r}")
+    if split := record.get("split"):
+        record["split"] = _SPLITS.get(split.strip().lower(), split)
     if record.get("view", "") not in (*VIEWS, None):
         raise DatasetError(f"{where}: view '{record['view']}' must be PA, AP, LATERAL or empty")
     return where, record
