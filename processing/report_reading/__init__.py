@@ -6,7 +6,7 @@ polarities of the hand-labelled sentences right (ours: see `tests/reports`) at a
 knows negation but no uncertainty and needs spaCy all the same, and neither links findings to regions and sides.
 """
 
-from .files import ReportFileError, read_report_file
+from .files import OpenIReport, ReportFileError, read_openi_file, read_report_file
 from .reader import read_report
 from .sections import split_sections
 from .sentences import split_sentences
@@ -14,10 +14,12 @@ from .statement import Report, ReportStatement, Section
 
 
 __all__ = [
+    "OpenIReport",
     "Report",
     "ReportFileError",
     "ReportStatement",
     "Section",
+    "read_openi_file",
     "read_report",
     "read_report_file",
     "split_sections",

@@ -3,6 +3,7 @@
 import codecs
 import html.entities
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
 
@@ -15,18 +16,58 @@ class ReportFileError(ValueError):
     """A file that holds no report that we can read; the message is one line without the file's name."""
 
 
+@dataclass(frozen=True)
+class OpenIReport:
+    """
+    What is read of one of OpenI's XML files (`eCitation`).
+
+    Args:
+        uid: Name of the examination, such as "CXR17"; "" where the file has none.
+        parts: Label and text of each part of the abstract, in the order of the file; texts may be empty.
+        terms: The curators' major MeSH terms.
+        images: Names of the films.
+    """
+
+    uid: str
+    parts: tuple[tuple[str, str], ...]
+    terms: tuple[str, ...]
+    images: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The abstract, one `LABEL: text` per part; "" without any."""
+        return "\n".join(f"{label}: {text}" if label else text for label, text in self.parts)
+
+
+def _read_bytes(path: str | Path) -> bytes:
+    try:
+        with Path(path).open("rb") as stream:
+            return stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ReportFileError(error.strerror or str(error)) from None
+
+
+def _check_size(data: bytes) -> None:
+    if len(data) > MAX_BYTES:
+        raise ReportFileError(f"larger than {MAX_BYTES >> 20} MB; expected one report per file")
+
+
 def read_report_file(path: str | Path) -> str:
     """Text of a report file, see `decode_report`.
 
     Raises:
         ReportFileError: the file is missing, too large, not text, or XML of another kind.
     """
-    try:
-        with Path(path).open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ReportFileError(error.strerror or str(error)) from None
-    return decode_report(data)
+    return decode_report(_read_bytes(path))
+
+
+def read_openi_file(path: str | Path) -> OpenIReport:
+    """One of OpenI's XML files, see `decode_openi`.
+
+    Raises:
+        ReportFileError: the file is missing, too large, broken XML, or XML of another kind.
+    """
+    return decode_openi(_read_bytes(path))
 
 
 def decode_report(data: bytes) -> str:
@@ -35,10 +76,9 @@ def decode_report(data: bytes) -> str:
     Raises:
         ReportFileError: more than `MAX_BYTES`, nothing in it, not text, or XML of another kind.
     """
-    if len(data) > MAX_BYTES:
-        raise ReportFileError(f"larger than {MAX_BYTES >> 20} MB; expected one report per file")
+    _check_size(data)
     if data.lstrip(codecs.BOM_UTF8 + b" \t\r\n").startswith((b"<?xml", b"<eCitation", b"<!DOCTYPE")):
-        return openi_text(data)
+        return decode_openi(data).text
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)
@@ -60,12 +100,19 @@ def _numbered(match: re.Match[bytes]) -> bytes:
     return match[0] if text is None else "".join(f"&#{ord(character)};" for character in text).encode()
 
 
+_TERM = ["MeSH", "major"]
+
+
 class _OpenIParser:
-    """Collects the parts of the abstract; refuses what a report has no use for and an attacker has."""
+    """Collects what a report says; refuses what a report has no use for and an attacker has."""
 
     def __init__(self) -> None:
+        self.uid = ""
         self.parts: list[tuple[str, str]] = []
+        self.terms: list[str] = []
+        self.images: list[str] = []
         self.root = ""
+        self._path: list[str] = []
         self._label: str | None = None
         self._text: list[str] = []
         self._parser = expat.ParserCreate()
@@ -88,28 +135,42 @@ class _OpenIParser:
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self.root = self.root or name
+        self._path.append(name)
         if name == "AbstractText":
             self._label, self._text = attributes.get("Label", ""), []
+        elif self._path[-2:] == _TERM:
+            self._take_text()
+        elif name == "uId":
+            self.uid = self.uid or attributes.get("id", "")
+        elif name == "parentImage" and attributes.get("id"):
+            self.images.append(attributes["id"])
 
     def _end(self, name: str) -> None:
         if name == "AbstractText" and self._label is not None:
-            self.parts.append((self._label.strip(), "".join(self._text).strip()))
+            self.parts.append((self._label.strip(), self._take_text()))
             self._label = None
+        elif self._path[-2:] == _TERM and (term := self._take_text()):
+            self.terms.append(term)
+        self._path.pop()
+
+    def _take_text(self) -> str:
+        text, self._text = "".join(self._text).strip(), []
+        return text
 
     def _characters(self, text: str) -> None:
-        if self._label is not None:
-            self._text.append(text)
+        self._text.append(text)
 
 
-def openi_text(data: bytes) -> str:
-    """The abstract of an OpenI report (`eCitation`), one `LABEL: text` per part in the order of the file.
+def decode_openi(data: bytes) -> OpenIReport:
+    """An OpenI report (`eCitation`) from the bytes of its XML file.
 
-    Parts may be empty; a report without any is "". HTML's names for characters (`&nbsp;`) are read. Document types
-    that declare or load anything are refused, so that nothing outside the file is ever read and nothing expands.
+    HTML's names for characters (`&nbsp;`) are read. Document types that declare or load anything are refused, so that
+    nothing outside the file is ever read and nothing expands.
 
     Raises:
-        ReportFileError: broken XML, or XML of another kind.
+        ReportFileError: more than `MAX_BYTES`, broken XML, or XML of another kind.
     """
+    _check_size(data)
     parser = _OpenIParser()
     try:
         parser.parse(data)
@@ -120,4 +181,4 @@ def openi_text(data: bytes) -> str:
         raise error if isinstance(error, ReportFileError) else ReportFileError(f"broken XML: {error}") from None
     if not parser.parts and parser.root != "eCitation":
         raise ReportFileError("XML without an AbstractText; expected an OpenI report")
-    return "\n".join(f"{label}: {text}" if label else text for label, text in parser.parts)
+    return OpenIReport(parser.uid, tuple(parser.parts), tuple(parser.terms), tuple(parser.images))

@@ -7,8 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anatomy_vlm.processing.report_reading import ReportFileError, read_report, read_report_file, split_sections
-from anatomy_vlm.processing.report_reading.files import MAX_BYTES, decode_report
+from anatomy_vlm.processing.report_reading import (
+    OpenIReport,
+    ReportFileError,
+    read_openi_file,
+    read_report,
+    read_report_file,
+    split_sections,
+)
+from anatomy_vlm.processing.report_reading.files import MAX_BYTES, decode_openi, decode_report
 
 
 _SENTENCES = [
@@ -134,6 +141,29 @@ def test_a_part_without_a_known_label_stays_apart():
 def test_a_report_without_text_says_nothing(abstract):
     report = read_report(decode_report(b"<!DOCTYPE eCitation><eCitation>" + abstract + b"</eCitation>"))
     assert report.text == "" and report.statements == ()
+
+
+def test_parts_terms_and_films_of_an_openi_file(tmp_path):
+    path = tmp_path / "17.xml"
+    path.write_text(
+        '<eCitation><pmcId id="1"/><uId id="CXR17"/><uId id="second"/><Abstract>'
+        '<AbstractText Label="FINDINGS"> Small <b>left</b>\neffusion. </AbstractText><AbstractText/></Abstract>'
+        "<MeSH>none <major> Pleural Effusion/<i>left</i> </major><major/><automatic>heart</automatic></MeSH>"
+        '<major>elsewhere</major><parentImage id="CXR17_1"><caption>PA</caption></parentImage><parentImage/>'
+        "</eCitation>"
+    )
+    report = read_openi_file(path)
+    parts = (("FINDINGS", "Small left\neffusion."), ("", ""))
+    assert report == OpenIReport("CXR17", parts, ("Pleural Effusion/left",), ("CXR17_1",))
+    assert report.text == read_report_file(path) == "FINDINGS: Small left\neffusion.\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"), [(b"Left effusion.", "broken XML"), (b"<a>" + b" " * MAX_BYTES, "larger than 4 MB")]
+)
+def test_what_is_no_openi_file_is_refused(data, message):
+    with pytest.raises(ReportFileError, match=message):
+        decode_openi(data)
 
 
 def test_names_of_characters():

@@ -2,8 +2,8 @@
 
 from collections import Counter
 from pathlib import Path
-from xml.etree import ElementTree
 
+from anatomy_vlm.processing.report_reading import OpenIReport, ReportFileError, read_openi_file
 from anatomy_vlm.training.loaders.errors import DatasetError
 from anatomy_vlm.training.loaders.image_index import ImageIndex, image_stem
 from anatomy_vlm.training.loaders.mimic_cxr import joined_sections
@@ -67,15 +67,17 @@ class IUXray(Source):
         views = _projections(root)
         entries = []
         for path in _xml_files(root):
-            study = read_openi_xml(path)
-            if not study["images"]:
+            report = _openi_report(path)
+            if not report.images:
                 self.notes["report left out: without films"] += 1
-            for image in study["images"]:
+            parts = {label.lower(): " ".join(text.split()) for label, text in report.parts}
+            sections = {name: parts.get(name, "") for name in _SECTIONS}
+            for image in report.images:
                 # Kaggle dropped the examination from the front of OpenI's names.
                 view = views.get(image.partition("_")[2], "")
                 if self._keep(view):
-                    row = (view, study["sections"], study["terms"])
-                    entries.append(Entry(image, study["id"], "", self._images.find(image), row))
+                    row = (view, sections, report.terms)
+                    entries.append(Entry(image, report.uid, "", self._images.find(image), row))
         return entries
 
     def _kaggle(self, root: Path) -> list[Entry]:
@@ -130,30 +132,14 @@ class IUXray(Source):
         )
 
 
-def read_openi_xml(path: Path) -> dict:
-    """
-    `id`, `sections` by lower-case name, MeSH `terms` and names of the `images` of one of OpenI's reports.
-
-    Raises:
-        DatasetError: no XML, or none of OpenI's.
-    """
+def _openi_report(path: Path) -> OpenIReport:
     try:
-        tree = ElementTree.parse(path).getroot()
-    except (ElementTree.ParseError, OSError) as error:
-        raise DatasetError(f"{path}: not an XML report: {error}") from error
-    uid = tree.find(".//uId")
-    if uid is None or not uid.get("id"):
+        report = read_openi_file(path)
+    except ReportFileError as error:
+        raise DatasetError(f"{path}: {error}") from error
+    if not report.uid:
         raise DatasetError(f"{path}: no element uId with an id, so not one of OpenI's reports")
-    sections = {
-        (element.get("Label") or "").lower(): " ".join("".join(element.itertext()).split())
-        for element in tree.iterfind(".//AbstractText")
-    }
-    return {
-        "id": uid.get("id"),
-        "sections": {name: sections.get(name, "") for name in _SECTIONS},
-        "terms": tuple(text for e in tree.iterfind(".//MeSH/major") if (text := "".join(e.itertext()).strip())),
-        "images": [image for e in tree.iterfind(".//parentImage") if (image := e.get("id"))],
-    }
+    return report
 
 
 def _xml_files(root: Path) -> list[Path]:
