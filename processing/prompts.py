@@ -9,8 +9,18 @@ from .vocabulary import FINDING_NAMES
 PromptPair = dict[str, list[str]]
 
 
+class PromptOptionError(ValueError):
+    """An option of the prompt builder that is neither true nor false."""
+
+
 def _same_words(text: str) -> str:
     return text.lower().rstrip(".")
+
+
+def _check_options(**options: bool) -> None:
+    for name, value in options.items():
+        if not isinstance(value, bool):
+            raise PromptOptionError(f"{name} must be true or false, not {value!r}")
 
 
 def _prompts(finding: str, region: str | None, ensemble: bool, attributes: bool) -> PromptPair:
@@ -44,11 +54,13 @@ def finding_prompts(
 
     Raises:
         VocabularyError: unknown finding.
+        PromptOptionError: an option that is neither true nor false.
 
     Examples:
         >>> finding_prompts(["pneumothorax"], ensemble=False)
         {'pneumothorax': {'positive': ['pneumothorax'], 'negative': ['no pneumothorax']}}
     """
+    _check_options(ensemble=ensemble, attributes=attributes)
     names = FINDING_NAMES if findings is None else tuple(findings)
     return {name: _prompts(name, None, ensemble, attributes) for name in names}
 
@@ -64,9 +76,11 @@ def region_prompts(finding: str, region: str, *, ensemble: bool = True, attribut
 
     Raises:
         VocabularyError: unknown finding or region.
+        PromptOptionError: as in `finding_prompts`.
 
     Examples:
         >>> region_prompts("pleural effusion", "left lung", ensemble=False)
         {'positive': ['pleural effusion in the left lung'], 'negative': ['no pleural effusion in the left lung']}
     """
+    _check_options(ensemble=ensemble, attributes=attributes)
     return _prompts(finding, region, ensemble, attributes)

@@ -31,6 +31,8 @@ class LabelOptions:
         num_styles: In how many ways a statement is made.
         prompts_in_fine: Contrast regions with the findings' prompts too.
         findings: Findings to prompt for; those that the training labels tell apart by default.
+        ensemble: Prompt for a finding in every way of saying it, averaged; else with one phrase.
+        attributes: Prompt with what a finding looks like, too.
         finding_weights: Weights of texts by the finding they are about, in the losses "global" and "fine": by name,
             or "balanced", from the number of training phrases in which a finding is present (`balanced_weights`).
         region_weights: Weights of regions in the loss "fine": by name, or "balanced", from their training phrases.
@@ -45,6 +47,8 @@ class LabelOptions:
     num_styles: int = 4
     prompts_in_fine: bool = True
     findings: Sequence[str] | None = None
+    ensemble: bool = True
+    attributes: bool = False
     finding_weights: str | dict[str, float] | None = None
     region_weights: str | dict[str, float] | None = None
 

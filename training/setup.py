@@ -59,8 +59,9 @@ class Setup:
 
 def options(cls: type, values: dict[str, Any], where: str) -> Any:
     """An options dataclass from a part of the recipe. Raises `RecipeError` for unknown keys and impossible values."""
+    values = check_keys(values, cls, where)
     try:
-        return cls(**check_keys(values, cls, where))
+        return cls(**values)
     except ValueError as error:
         raise RecipeError(f"{where}: {error}") from error
 
@@ -124,8 +125,10 @@ def build_setup(recipe: Recipe, train: datasets.Dataset, output: Path, progress:
     """
     labels = options(LabelOptions, recipe.labels, f"recipe {recipe.name}: labels")
     augmentation = options(Augmentation, recipe.augmentation, f"recipe {recipe.name}: augmentation")
-    phrases = collect_phrases(train, labels.num_styles, labels.findings)
     try:
+        phrases = collect_phrases(
+            train, labels.num_styles, labels.findings, ensemble=labels.ensemble, attributes=labels.attributes
+        )
         sampler = labels.sampler(phrases.book, recipe.seed)
         column = train["region_findings"]
         finding_weights = tail_weights(labels.finding_weights, "finding", FINDING_NAMES, column)

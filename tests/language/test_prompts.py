@@ -2,7 +2,7 @@
 
 import pytest
 
-from anatomy_vlm.processing.prompts import finding_prompts, region_prompts
+from anatomy_vlm.processing.prompts import PromptOptionError, finding_prompts, region_prompts
 from anatomy_vlm.processing.statements import Statement, statement_texts
 from anatomy_vlm.processing.vocabulary import FINDING_NAMES, VocabularyError, mirror_text
 
@@ -39,6 +39,16 @@ def test_region_prompts_name_the_region_and_mirror():
         assert [mirror_text(text) for text in right[key]] == left[key]
         assert all("right apical" in text.lower() for text in right[key])
     assert not set(right["positive"]) & set(finding_prompts(["pneumothorax"])["pneumothorax"]["positive"])
+
+
+@pytest.mark.parametrize("option", ["ensemble", "attributes"])
+@pytest.mark.parametrize("value", ["mean", "false", 1, None])
+def test_options_are_true_or_false(option, value):
+    message = f"^{option} must be true or false, not {value!r}$"
+    with pytest.raises(PromptOptionError, match=message):
+        finding_prompts(["pneumothorax"], **{option: value})
+    with pytest.raises(PromptOptionError, match=message):
+        region_prompts("pneumothorax", "left lung", **{option: value})
 
 
 def test_unknown_names():
