@@ -39,6 +39,9 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("outputs/phantom-reference"))
     parser.add_argument("--out", type=Path, default=Path("hub_cards/phantom-reference"))
     parser.add_argument("--data", type=Path, default=default_data())
+    parser.add_argument(
+        "--history", default="", metavar="TEXT", help="how the weights came about, where not by one run"
+    )
     args = parser.parse_args()
     recipe = load_recipe(str(args.run / "recipe.yaml"))
     splits = load_data(recipe.data.loader, recipe.data.arguments)
@@ -50,7 +53,9 @@ def main() -> None:
     export(model, args.out, processor, half=True, code=False)
 
     real = measure_sets(args.data, str(args.out)) if args.data.is_dir() else {}
-    sections = {"Real films": ABOUT_REAL_FILMS.format(table=to_markdown(real))} if real else {}
+    sections = {"How these weights came about": args.history} if args.history else {}
+    if real:
+        sections["Real films"] = ABOUT_REAL_FILMS.format(table=to_markdown(real))
     card = model_card(
         recipe.to_dict(),
         result.to_dict(),

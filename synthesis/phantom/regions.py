@@ -5,7 +5,7 @@ Every box is tight around pixels or projected landmarks of its structure, in the
 | region | definition |
 |---|---|
 | lung | visible aerated lung and pleural air: at least 22 mm of air along the ray, and less than 14 mm of heart,
-  22 mm of abdomen and 75 mm of mediastinum; from the first row with 75 mm of air downwards |
+  22 mm of abdomen and 75 mm of mediastinum; from the first row with 52 mm of air to the last one with 60 mm |
 | upper, mid, lower lung zone | the lung's pixels in the thirds of the lung box's height |
 | apical zone | the lung's pixels in the top 22 % of the lung box |
 | hilar structures | hilum centre -18 mm (medial) to +30 mm (lateral), 34 mm above to 38 mm below |
@@ -16,7 +16,8 @@ Every box is tight around pixels or projected landmarks of its structure, in the
 | clavicle | the whole bone |
 | aortic arch | arch from the ascending to the descending aorta, knob included |
 | upper mediastinum | mediastinum from 12 mm above the sternal notch to the carina |
-| cardiac silhouette | heart of at least 4 mm along the ray where the abdomen is thinner than 20 mm |
+| cardiac silhouette | heart of at least 4 mm along the ray where the abdomen is thinner than 20 mm, from the first
+  row with 45 mm of heart downwards |
 | mediastinum | hull of the upper mediastinum and the cardiac silhouette |
 | svc, right atrium | projected vessel from the arch to the atrium; projected chamber |
 | cavoatrial junction, carina | landmark with 15 mm (16 by 13 mm) to each side |
@@ -42,8 +43,9 @@ SIDES = ("right", "left")
 MIN_VISIBLE = 0.25
 ABDOMEN_OVER_HEART_MM = 20.0
 LUNG_MM, HEART_OVER_LUNG_MM, ABDOMEN_OVER_LUNG_MM, MEDIASTINUM_OVER_LUNG_MM = 22.0, 14.0, 22.0, 75.0
-# Among the shoulders, less air than this does not show; readers begin the lung where it does.
-APEX_MM = 75.0
+# Less air than this does not show among the shoulders, nor before the diaphragm, nor less heart among the vessels:
+# readers begin and end a structure where it does.
+APEX_MM, SULCUS_MM, HEART_TOP_MM = 52.0, 60.0, 45.0
 
 
 @dataclass(frozen=True)
@@ -91,20 +93,22 @@ def visible_lungs(maps: np.ndarray, side: str) -> tuple[np.ndarray, np.ndarray]:
     free &= maps[M["mediastinum"]] < MEDIASTINUM_OVER_LUNG_MM
     air = maps[M[f"air_{side}"]]
     filled = air + maps[M[f"fluid_{side}"]]
-    return _below_apex(free & (air > LUNG_MM), air), _below_apex(free & (filled > LUNG_MM), filled)
+    return _shown(free & (air > LUNG_MM), air, APEX_MM, SULCUS_MM), free & (filled > LUNG_MM)
 
 
-def _below_apex(lung: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """The lung without what is lost among the shoulders; all of it where no ray is long."""
-    rows = np.flatnonzero((lung & (depth > APEX_MM)).any(1))
-    if len(rows):
-        lung[: rows[0]] = False
-    return lung
+def _shown(mask: np.ndarray, depth: np.ndarray, top: float, bottom: float) -> np.ndarray:
+    """The rows from the first with a depth of `top` mm to the last with one of `bottom` mm; all where there is none."""
+    first = np.flatnonzero((mask & (depth > top)).any(1))
+    last = np.flatnonzero((mask & (depth > bottom)).any(1))
+    if len(first) and len(last):
+        mask[: first[0]] = mask[last[-1] + 1 :] = False
+    return mask
 
 
 def cardiac_silhouette(maps: np.ndarray) -> np.ndarray:
     """Mask of the heart's shadow, (S, S) bool; what sinks into the abdomen's shadow cannot be seen."""
-    return (maps[M["heart"]] > 4.0) & (maps[M["abdomen"]] < ABDOMEN_OVER_HEART_MM)
+    heart = maps[M["heart"]]
+    return _shown((heart > 4.0) & (maps[M["abdomen"]] < ABDOMEN_OVER_HEART_MM), heart, HEART_TOP_MM, 4.0)
 
 
 def thorax_ratio(maps: np.ndarray, exposed: np.ndarray) -> float:
