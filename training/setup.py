@@ -70,10 +70,13 @@ def build_model(recipe: Recipe, phrases: RunPhrases) -> tuple[AnatomyVLMModel, P
     """The model of a recipe with its text encoder's weights, and the tokenizer."""
     encoder, tokenizer = load_text_encoder(recipe.model.text, phrases.book.texts, recipe.seed)
     where = f"recipe {recipe.name}: model"
+    text_config = encoder.config.to_dict()
+    # Where the encoder lay on this machine is nobody's business who gets the model.
+    text_config.pop("_name_or_path", None)
     try:
         config = AnatomyVLMConfig(
             vision_config=recipe.model.vision,
-            text_config=encoder.config.to_dict(),
+            text_config=text_config,
             text_pooling=recipe.model.text.pooling,
             **recipe.model.config,
         )

@@ -27,6 +27,12 @@ def test_it_is_small_and_complete():
     assert not [name for name in files if name.endswith((".bin", ".pt", ".pkl", ".py"))]
 
 
+def test_it_tells_nothing_about_the_machine_that_made_it():
+    for name in ("config.json", "processor_config.json", "tokenizer_config.json", "README.md"):
+        text = (REFERENCE_MODEL / name).read_text(encoding="utf-8")
+        assert "site-packages" not in text and '": "/' not in text and "/tmp/" not in text
+
+
 def test_its_card_states_what_was_measured():
     card = (REFERENCE_MODEL / "README.md").read_text(encoding="utf-8")
     results = json.loads((REFERENCE_MODEL / "results.json").read_text(encoding="utf-8"))

@@ -1,10 +1,13 @@
 """Frozen text encoders: found, made from scratch, and cut down to what reports need."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from anatomy_vlm.training.recipe import RecipeError, TextEncoder
+from anatomy_vlm.training.recipe import RecipeError, TextEncoder, parse_recipe
+from anatomy_vlm.training.setup import build_model
 from anatomy_vlm.training.text_encoder import load_text_encoder, word_tokenizer
 from anatomy_vlm.training.text_shrinking import keep_first_layers, shrink_vocabulary
 
@@ -41,6 +44,20 @@ def test_the_first_layers_are_kept(encoder):
         inputs = tokenizer(TEXTS, padding=True, return_tensors="pt")
         expected = whole(**inputs, output_hidden_states=True).hidden_states[2]
         assert torch.allclose(small(**inputs).last_hidden_state, expected, atol=1e-5)
+
+
+def test_a_model_does_not_tell_where_its_encoder_lay(encoder):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    recipe = parse_recipe(
+        {
+            "name": "here",
+            "model": {"text": {"package": encoder.package, "pooling": "mean", "layers": 1}, "vision": sizes},
+            "data": {"loader": "saved", "arguments": {"path": "x"}},
+            "stages": [{"name": "detection", "losses": ["anatomy"]}],
+        }
+    )
+    model, _ = build_model(recipe, SimpleNamespace(book=SimpleNamespace(texts=TEXTS)))
+    assert encoder.package not in model.config.to_json_string()
 
 
 def test_what_cannot_be_cut_is_refused():
