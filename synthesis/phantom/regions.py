@@ -97,7 +97,7 @@ def visible_lungs(maps: np.ndarray, side: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _shown(mask: np.ndarray, depth: np.ndarray, top: float, bottom: float) -> np.ndarray:
-    """The rows from the first with a depth of `top` mm to the last with one of `bottom` mm; all where there is none."""
+    """The rows from the first with a depth of `top` mm to the last with one of `bottom` mm; all without them."""
     first = np.flatnonzero((mask & (depth > top)).any(1))
     last = np.flatnonzero((mask & (depth > bottom)).any(1))
     if len(first) and len(last):
