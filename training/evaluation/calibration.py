@@ -43,7 +43,7 @@ def fit_platt(labels: ArrayLike, margins: ArrayLike) -> LogisticMap:
 
     >>> fitted = fit_platt([0, 0, 1, 0, 1, 1], [-30.0, -20.0, -10.0, 10.0, 20.0, 30.0])
     >>> bool(fitted.scale < 0.2), fitted([-30.0, 0.0, 30.0]).round(2).tolist()
-    (True, [0.16, 0.5, 0.84])
+    (True, [0.25, 0.5, 0.75])
     """
     return _fit_logistic(labels, margins, with_offset=True)
 

@@ -121,9 +121,11 @@ def label_findings(dataset: str, labels: Mapping[str, float]) -> tuple[dict[str,
         labels: Value by the dataset's label name; what the table does not have is left alone.
     """
     ours = {name: float(value) for name, value in map_dataset_labels(dataset, labels, ignore_unknown=True).items()}
-    doubtful = {name: 1.0 for name, value in labels.items() if value == -1}
-    possible = map_dataset_labels(dataset, doubtful, ignore_unknown=True)
-    uncertain = [name for name, value in possible.items() if value == 1 and ours.get(name) != 1]
+    # One by one: a doubtful "No Finding" denies nothing that another label hints at.
+    doubtful = [name for name, value in labels.items() if value == -1]
+    hints = [map_dataset_labels(dataset, {name: 1.0}, ignore_unknown=True) for name in doubtful]
+    possible = dict.fromkeys(name for hint in hints for name, value in hint.items() if value == 1)
+    uncertain = [name for name in possible if ours.get(name) != 1]
     for name in uncertain:
         ours.pop(name, None)
     return ours, [RegionFinding(name, "uncertain") for name in uncertain]
