@@ -118,9 +118,10 @@ def test_binary_loss_equals_the_definition(seed, rows, columns):
                 weight += w
         expected = total / weight if weight else 0 * logits.sum()
         ours = binary_loss(logits, labels, given_weights)
-        assert ours.item() == pytest.approx(expected.item(), abs=1e-12)
+        # log(1 - p) of the definition loses digits where p is near 1.
+        assert ours.item() == pytest.approx(expected.item(), abs=1e-9)
         (slope,) = torch.autograd.grad(expected, logits)
-        assert torch.allclose(torch.autograd.grad(ours, logits)[0], slope, atol=1e-12)
+        assert torch.allclose(torch.autograd.grad(ours, logits)[0], slope, atol=1e-9)
 
 
 def test_a_weighted_mean_of_one_weight_is_the_mean():
