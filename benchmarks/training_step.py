@@ -14,11 +14,11 @@ Three training steps of ViT-B/16 at 224 px, interleaved in one process, each wit
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
 from transformers import BertConfig
+from vision_tower import timed
 
 from anatomy_vlm.modeling import AnatomyVLMConfig, AnatomyVLMModel
 
@@ -34,16 +34,6 @@ def random_targets(batch_size: int, num_texts: int, device: str) -> dict[str, to
         "region_labels": known[torch.randint(0, 6, (batch_size, 29, num_texts))],
     }
     return {name: tensor.to(device) for name, tensor in targets.items()}
-
-
-def timed(function: Callable[[], None]) -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    function()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def main() -> None:
