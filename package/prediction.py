@@ -100,7 +100,9 @@ class Predictor:
             CheckpointError: see `load_checkpoint`.
         """
         model, processor = load_checkpoint(source)
-        return cls(model, processor, name=str(source), **options)
+        # Where the package is installed is nobody's business who gets the record.
+        name = REFERENCE_MODEL.name if Path(source) == REFERENCE_MODEL else str(source)
+        return cls(model, processor, name=name, **options)
 
     def read_files(self, files: Sequence[str | Path], *, batch_size: int = 8) -> Iterator[FileReading]:
         """Read files in order; a file that cannot be read yields a record with its error and stops nothing."""

@@ -13,7 +13,8 @@ from anatomy_vlm.commands.arguments import positive_int, whole_number
 
 PHANTOM = """Draw a parametric chest: body, pose, findings, devices and film look from a seed; boxes, labels, reports.
 
-The folder holds Arrow shards, each film's parameters as JSON lines and manifest.json; the loader is "phantom".
+The folder holds Arrow shards, each film's parameters as JSON lines and manifest.json; `evaluate`,
+`calibrate` and the loader "saved" read it.
 """
 CT = """Project CT scans with their segmentations to films with boxes of the regions.
 

@@ -55,6 +55,7 @@ def test_it_finds_synthetic_lungs_on_their_own_side(tmp_path):
     for index, example in enumerate(examples):
         example["image"].save(tmp_path / f"{index:02d}.png")
     records = predict(tmp_path, device="cpu")
+    assert {record["model"] for record in records} == {"phantom-reference"}
     right, left = (REGION_NAMES.index(name) for name in SIDES)
     shown = np.array([example["box_mask"][[right, left]].all() for example in examples])
     assert shown.sum() > 6
