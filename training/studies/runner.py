@@ -1,0 +1,68 @@
+"""Run a study: every variant with every seed, one after another; what is finished is not run again."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from anatomy_vlm.training.recipe import RecipeError
+from anatomy_vlm.training.run import RunResult, train
+from anatomy_vlm.training.studies.study import Study, Variant
+
+
+BANK = "phrase_bank"
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """
+    One run of a study.
+
+    Args:
+        variant: What it trains.
+        seed: Of its initialisation, sampling and augmentation.
+        folder: Where it is kept.
+    """
+
+    variant: Variant
+    seed: int
+    folder: Path
+
+    @property
+    def title(self) -> str:
+        return f"{self.variant.name}, seed {self.seed}"
+
+
+def planned_runs(study: Study, out: Path, seeds: Sequence[int], variants: Sequence[str] = ()) -> list[StudyRun]:
+    """The runs in the order in which they are made: all variants of one seed before the next seed.
+
+    Raises:
+        RecipeError: no or repeated seeds, or an unknown variant.
+    """
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise RecipeError(f"study {study.name}: seeds {list(seeds)} are not distinct whole numbers, 0 or above")
+    chosen = [study.variant(name) for name in variants] or study.variants
+    return [StudyRun(variant, seed, out / "runs" / f"{variant.name}-{seed}") for seed in seeds for variant in chosen]
+
+
+def train_runs(study: Study, runs: Sequence[StudyRun], out: Path) -> Iterator[tuple[StudyRun, RunResult]]:
+    """Train the runs, giving each when it is there; a finished one is loaded, an interrupted one goes on."""
+    # A mistake in the last variant should not show after hours.
+    recipes = [study.recipe_of(run.variant, run.seed) for run in runs]
+    for run, recipe in zip(runs, recipes, strict=True):
+        _share_bank(out / BANK, run.folder / BANK)
+        result = train(recipe, run.folder)
+        _share_bank(run.folder / BANK, out / BANK)
+        yield run, result
+
+
+def _share_bank(source: Path, target: Path) -> None:
+    """Copy embedded texts that `target` lacks; each file is named by what it depends on, so none can be mistaken."""
+    if not source.is_dir():
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.glob("*.safetensors"):
+        if not path.name.startswith(".") and not (target / path.name).exists():
+            scratch = target / f".{path.name}"
+            shutil.copyfile(path, scratch)
+            scratch.replace(target / path.name)

@@ -1,0 +1,145 @@
+"""A study as data: one recipe, what every run changes of it, and what each variant changes on top."""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from anatomy_vlm.training.recipe import Recipe, RecipeError, check_keys, load_recipe, parse_recipe, suggestion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """
+    Args:
+        name: Of the variant and its folders.
+        title: For tables.
+        set: Settings of the recipe by dotted key, over those of the study.
+    """
+
+    name: str
+    title: str = ""
+    set: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """
+    Args:
+        name: Of the study.
+        recipe: File or name of the recipe that all variants start from.
+        epochs: Passes through the training images in every variant, over all stages: the budget.
+        variants: What is compared.
+        reference: Name of the variant that the others are compared with.
+        seeds: Of the runs, unless they are given.
+        title: For tables.
+        set: Settings of the recipe by dotted key, for every variant.
+    """
+
+    name: str
+    recipe: str
+    epochs: float
+    variants: list[Variant]
+    reference: str
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    title: str = ""
+    set: dict[str, Any] = field(default_factory=dict)
+
+    def variant(self, name: str) -> Variant:
+        """The variant of that name. Raises `RecipeError` where there is none."""
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        names = [variant.name for variant in self.variants]
+        raise RecipeError(f"study {self.name}: no variant '{name}'; {suggestion(name, names)}")
+
+    def recipe_of(self, variant: Variant, seed: int) -> Recipe:
+        """The recipe of one run.
+
+        Raises:
+            RecipeError: a setting that the recipe does not know, or a budget that is not the study's.
+        """
+        where = f"study {self.name}, variant {variant.name}"
+        values = load_recipe(self.recipe).to_dict()
+        for settings in (self.set, variant.set):
+            _apply(values, settings, where)
+        recipe = parse_recipe({**values, "name": f"{self.name}-{variant.name}", "seed": seed}, where)
+        spent = epochs_of(recipe)
+        if spent != self.epochs:
+            raise RecipeError(f"{where}: its stages take {spent:g} epochs, the study's budget is {self.epochs:g}")
+        return recipe
+
+
+def epochs_of(recipe: Recipe) -> float:
+    """Passes through the training images over all stages. Raises `RecipeError` for a stage that counts in steps."""
+    total = 0.0
+    for stage in recipe.stages:
+        settings = {**recipe.training, **stage.training}
+        if "max_steps" in settings or "num_train_epochs" not in settings:
+            raise RecipeError(f"recipe {recipe.name}, stage '{stage.name}': a study counts in num_train_epochs")
+        total += float(settings["num_train_epochs"])
+    return total
+
+
+def _apply(values: dict[str, Any], settings: dict[str, Any], where: str) -> None:
+    for path, value in settings.items():
+        *parents, last = path.split(".")
+        target = values
+        for key in parents:
+            if not isinstance(target, dict) or key not in target:
+                raise RecipeError(f"{where}: set: there is no '{path}' in the recipe")
+            target = target[key]
+        target[last] = copy.deepcopy(value)
+
+
+def study_names() -> list[str]:
+    """Names of the studies that the package ships."""
+    folder = files("anatomy_vlm.training.studies")
+    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+
+
+def load_study(source: str | Path, overrides: Iterable[str] = ()) -> Study:
+    """
+    Read a study from a YAML file, or by the name of one that the package ships.
+
+    Args:
+        source: File or name.
+        overrides: `key.key=value` settings for the recipe of every variant; values are YAML.
+
+    Raises:
+        RecipeError: no such study, broken YAML, an unknown or missing key, or two variants of one name.
+    """
+    path = Path(source)
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+    elif str(source) in study_names():
+        text = files("anatomy_vlm.training.studies").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
+    else:
+        raise RecipeError(f"{source}: no such study file; the package ships {', '.join(study_names())}")
+    try:
+        values = dict(check_keys(yaml.safe_load(text), Study, str(source)))
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
+    variants = values["variants"]
+    if not isinstance(variants, list) or not variants:
+        raise RecipeError(f"{source}: 'variants' must be a list of at least one variant")
+    values["variants"] = [
+        Variant(**check_keys(variant, Variant, f"{source}: variants[{index}]"))
+        for index, variant in enumerate(variants)
+    ]
+    names = [variant.name for variant in values["variants"]]
+    if len(set(names)) != len(names):
+        raise RecipeError(f"{source}: two variants have the same name: {names}")
+    settings = dict(values.get("set") or {})
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise RecipeError(f"--set {override}: expected KEY=VALUE, such as training.learning_rate=0.001")
+        settings[key] = yaml.safe_load(value)
+    study = Study(**{**values, "set": settings})
+    study.variant(study.reference)
+    return study
