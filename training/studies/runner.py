@@ -1,16 +1,21 @@
 """Run a study: every variant with every seed, one after another; what is finished is not run again."""
 
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from anatomy_vlm.training.recipe import RecipeError
+from anatomy_vlm.training.checkpoints import DONE_FILE
+from anatomy_vlm.training.recipe import Recipe, RecipeError
 from anatomy_vlm.training.run import RunResult, train
+from anatomy_vlm.training.stages import WEIGHTS_FILE
 from anatomy_vlm.training.studies.study import Study, Variant
 
 
 BANK = "phrase_bank"
+# Options of the labels that nothing but the loss "fine" reads.
+OF_FINE = ("perturbation_probability", "perturbations", "attribute_negatives", "unmentioned_is_absent")
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ def train_runs(study: Study, runs: Sequence[StudyRun], out: Path) -> Iterator[tu
     recipes = [study.recipe_of(run.variant, run.seed) for run in runs]
     for run, recipe in zip(runs, recipes, strict=True):
         _share_bank(out / BANK, run.folder / BANK)
+        for other, of_other in zip(runs, recipes, strict=True):
+            _share_stages(of_other, other.folder, recipe, run.folder)
         result = train(recipe, run.folder)
         _share_bank(run.folder / BANK, out / BANK)
         yield run, result
@@ -66,3 +73,28 @@ def _share_bank(source: Path, target: Path) -> None:
             scratch = target / f".{path.name}"
             shutil.copyfile(path, scratch)
             scratch.replace(target / path.name)
+
+
+def stage_key(recipe: Recipe, number: int) -> str:
+    """What the weights after stage `number` (from 1) depend on, as text: equal keys, equal weights."""
+    values = {k: v for k, v in recipe.to_dict().items() if k not in ("name", "description", "evaluation", "processor")}
+    values["stages"] = values["stages"][:number]
+    if not any("fine" in stage["losses"] for stage in values["stages"]):
+        values["labels"] = {k: v for k, v in values["labels"].items() if k not in OF_FINE}
+    return json.dumps(values, sort_keys=True, default=str)
+
+
+def _share_stages(source: Recipe, source_folder: Path, target: Recipe, target_folder: Path) -> None:
+    """Take over the finished stages that two runs have in common from their start."""
+    for number, (one, other) in enumerate(zip(source.stages, target.stages), start=1):
+        if stage_key(source, number) != stage_key(target, number):
+            return
+        done, here = source_folder / f"{number}-{one.name}", target_folder / f"{number}-{other.name}"
+        if not (done / DONE_FILE).is_file() or here.exists():
+            continue
+        scratch = here.with_name(f".{here.name}")
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        for name in (WEIGHTS_FILE, DONE_FILE):
+            shutil.copyfile(done / name, scratch / name)
+        scratch.replace(here)

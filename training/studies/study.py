@@ -88,12 +88,13 @@ def epochs_of(recipe: Recipe) -> float:
 def _apply(values: dict[str, Any], settings: dict[str, Any], where: str) -> None:
     for path, value in settings.items():
         *parents, last = path.split(".")
-        target = values
-        for key in parents:
-            if not isinstance(target, dict) or key not in target:
-                raise RecipeError(f"{where}: set: there is no '{path}' in the recipe")
-            target = target[key]
-        target[last] = copy.deepcopy(value)
+        target: Any = values
+        try:
+            for key in parents:
+                target = target[int(key)] if isinstance(target, list) else target[key]
+            target[int(last) if isinstance(target, list) else last] = copy.deepcopy(value)
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise RecipeError(f"{where}: set: there is no '{path}' in the recipe") from None
 
 
 def study_names() -> list[str]:
