@@ -4,29 +4,36 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForObjectDetection,
+    AutoModelForSemanticSegmentation,
     AutoModelForZeroShotImageClassification,
 )
 
 from .configuration_anatomy_vlm import CHEST_REGIONS, AnatomyVLMConfig, AnatomyVLMVisionConfig
+from .configuration_segmentation_anatomy_vlm import AnatomyVLMSegmentationConfig
 from .modeling_anatomy_vlm import AnatomyVLMModel, AnatomyVLMPreTrainedModel
 from .output_anatomy_vlm import AnatomyVLMOutput
+from .segmentation_anatomy_vlm import AnatomyVLMForSemanticSegmentation
 from .vision_anatomy_vlm import AnatomyVLMVisionModel
 
 
 AutoConfig.register("anatomy_vlm", AnatomyVLMConfig)
 AutoConfig.register("anatomy_vlm_vision_model", AnatomyVLMVisionConfig)
+AutoConfig.register("anatomy_vlm_segmentation", AnatomyVLMSegmentationConfig)
 AutoModel.register(AnatomyVLMConfig, AnatomyVLMModel)
 AutoModel.register(AnatomyVLMVisionConfig, AnatomyVLMVisionModel)
 AutoModelForZeroShotImageClassification.register(AnatomyVLMConfig, AnatomyVLMModel)
 AutoModelForObjectDetection.register(AnatomyVLMConfig, AnatomyVLMModel)
+AutoModelForSemanticSegmentation.register(AnatomyVLMSegmentationConfig, AnatomyVLMForSemanticSegmentation)
 
 
 __all__ = [
     "CHEST_REGIONS",
     "AnatomyVLMConfig",
+    "AnatomyVLMForSemanticSegmentation",
     "AnatomyVLMModel",
     "AnatomyVLMOutput",
     "AnatomyVLMPreTrainedModel",
+    "AnatomyVLMSegmentationConfig",
     "AnatomyVLMVisionConfig",
     "AnatomyVLMVisionModel",
 ]

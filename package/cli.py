@@ -19,6 +19,7 @@ _COMMANDS = (
     ("train", "train", "train a model from a recipe"),
     ("evaluate", "evaluate", "evaluate a model on a dataset, with intervals and baselines"),
     ("calibrate", "calibrate", "make a model's scores probabilities, on a validation split"),
+    ("segment-transfer", "segment_transfer", "transfer the encoder to masks, beside a plain U-Net, in one table"),
     ("export", "export", "write a self-contained folder of a trained model"),
 )
 

@@ -6,7 +6,7 @@ Vocabulary, statements, prompts, image reading and pictures are in the modules o
 from transformers import AutoImageProcessor, AutoProcessor
 from transformers.utils import is_torchvision_available
 
-from anatomy_vlm.modeling import AnatomyVLMConfig
+from anatomy_vlm.modeling import AnatomyVLMConfig, AnatomyVLMSegmentationConfig
 
 from .image_processing_pil_anatomy_vlm import AnatomyVLMImageProcessorPil
 from .processing_anatomy_vlm import AnatomyVLMProcessor
@@ -22,6 +22,7 @@ else:
     AnatomyVLMImageProcessor = AnatomyVLMImageProcessorPil  # type: ignore[assignment, misc]
 
 AutoImageProcessor.register(AnatomyVLMConfig, image_processor_classes=IMAGE_PROCESSOR_CLASSES)
+AutoImageProcessor.register(AnatomyVLMSegmentationConfig, image_processor_classes=IMAGE_PROCESSOR_CLASSES)
 AutoProcessor.register(AnatomyVLMConfig, AnatomyVLMProcessor)
 
 

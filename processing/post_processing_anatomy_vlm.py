@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.nn import functional
 from transformers.image_processing_utils import get_size_dict
 
 from .letterbox_anatomy_vlm import boxes_to_image, center_to_corners, clip_boxes, fit_letterbox
@@ -84,6 +85,81 @@ class AnatomyVLMPostProcessMixin:
             {"scores": score[score > threshold], "labels": label[score > threshold], "boxes": box[score > threshold]}
             for score, label, box in zip(scores, labels, boxes)
         ]
+
+    def post_process_multi_label_segmentation(
+        self,
+        outputs: Any,
+        target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None = None,
+        threshold: float = 0.5,
+        size: dict[str, int] | int | None = None,
+    ) -> list[torch.Tensor]:
+        """
+        Masks of the structures in each film, from outputs of [`AnatomyVLMForSemanticSegmentation`]; they may overlap.
+
+        Args:
+            outputs ([`SemanticSegmenterOutput`]):
+                Raw outputs of the model: `logits`, of which the first are the background's.
+            target_sizes (`torch.Tensor` of shape `(batch, 2)` or `list[tuple[int, int]]`, *optional*):
+                `(height, width)` of each original image. Without it masks are those of the canvas.
+            threshold (`float`, *optional*, defaults to 0.5):
+                Probability above which a pixel belongs to a structure.
+            size (`dict` or `int`, *optional*):
+                The canvas, where the call that made the inputs gave another than the processor's own.
+
+        Returns:
+            `list[torch.Tensor]`: per image `(num_labels - 1, height, width)` bool, the mask of label 1 first.
+        """
+        level = torch.tensor(threshold, dtype=torch.float64).logit().item()
+        return [logits[1:] > level for logits in self._logits_in_image(outputs, target_sizes, size)]
+
+    def post_process_semantic_segmentation(
+        self,
+        outputs: Any,
+        target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None = None,
+        size: dict[str, int] | int | None = None,
+    ) -> list[torch.Tensor]:
+        """
+        One label per pixel, from outputs of [`AnatomyVLMForSemanticSegmentation`]: the most probable structure, or 0,
+        the background, where none has a probability above 0.5. Where structures overlap one hides the other:
+        `post_process_multi_label_segmentation` gives both.
+
+        Args:
+            outputs, target_sizes, size: as there.
+
+        Returns:
+            `list[torch.Tensor]`: per image `(height, width)` of integers.
+        """
+        maps = []
+        for logits in self._logits_in_image(outputs, target_sizes, size):
+            value, label = logits[1:].max(0)
+            maps.append(torch.where(value > 0, label + 1, 0))
+        return maps
+
+    def _logits_in_image(
+        self,
+        outputs: Any,
+        target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None,
+        size: dict[str, int] | int | None,
+    ) -> list[torch.Tensor]:
+        """The logits of each image without the padding of its canvas, at its own size."""
+        logits = outputs.logits.float()
+        if target_sizes is None:
+            return list(logits)
+        if len(target_sizes) != len(logits):
+            raise ValueError(
+                f"`target_sizes` needs the (height, width) of all {len(logits)} images; got {len(target_sizes)}"
+            )
+        canvas = get_size_dict(size) if size is not None else self.size
+        height, width = int(canvas["height"]), int(canvas["width"])
+        if logits.shape[-2:] != (height, width):
+            logits = functional.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
+        resized = []
+        for image_logits, (image_height, image_width) in zip(logits, target_sizes):
+            image_size = int(image_height), int(image_width)
+            place = fit_letterbox(image_size, (height, width), keep_aspect=bool(self.do_pad))
+            inside = image_logits[None, :, place.top : place.top + place.height, place.left : place.left + place.width]
+            resized.append(functional.interpolate(inside, size=image_size, mode="bilinear", align_corners=False)[0])
+        return resized
 
 
 def _presence(outputs: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -88,6 +88,25 @@ class AnatomyVLMProcessor(ProcessorMixin):
         """Delegates to [`~AnatomyVLMImageProcessor.post_process_object_detection`]."""
         return self.image_processor.post_process_object_detection(outputs, threshold, target_sizes, size)
 
+    def post_process_semantic_segmentation(
+        self,
+        outputs: Any,
+        target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None = None,
+        size: dict[str, int] | int | None = None,
+    ) -> list[torch.Tensor]:
+        """Delegates to [`~AnatomyVLMImageProcessor.post_process_semantic_segmentation`]."""
+        return self.image_processor.post_process_semantic_segmentation(outputs, target_sizes, size)
+
+    def post_process_multi_label_segmentation(
+        self,
+        outputs: Any,
+        target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None = None,
+        threshold: float = 0.5,
+        size: dict[str, int] | int | None = None,
+    ) -> list[torch.Tensor]:
+        """Delegates to [`~AnatomyVLMImageProcessor.post_process_multi_label_segmentation`]."""
+        return self.image_processor.post_process_multi_label_segmentation(outputs, target_sizes, threshold, size)
+
     def post_process_anatomy(
         self,
         outputs: Any,

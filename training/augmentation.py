@@ -87,17 +87,26 @@ def _cover(images: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
     return images * (rows[:, :, None] & columns[:, None, :])
 
 
-def _move(images, boxes, box_mask, draws, options, frame):
+def _placement(draws: torch.Tensor, options: Augmentation) -> tuple[torch.Tensor, torch.Tensor]:
+    """Output coordinates u in [-1, 1] show the input at scale * u + offset: a scale below 1 magnifies."""
     signed = draws * 2 - 1
-    # Output coordinates u in [-1, 1] show the input at scale * u + offset: a scale below 1 magnifies.
     zoom, stretch = signed[:, 0] * options.zoom, signed[:, 1] * options.zoom / 2
     scale = torch.stack((torch.exp(zoom + stretch), torch.exp(zoom - stretch)), dim=1)
-    offset = signed[:, 2:4] * options.shift * 2
-    theta = images.new_zeros(len(images), 2, 3)
-    theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = scale[:, 0], scale[:, 1], offset
-    grid = functional.affine_grid(theta, [len(images), 1, *images.shape[-2:]], align_corners=False)
-    images = functional.grid_sample(images[:, None], grid, padding_mode="zeros", align_corners=False)[:, 0]
+    return scale, signed[:, 2:4] * options.shift * 2
 
+
+def move_maps(maps: torch.Tensor, draws: torch.Tensor, options: Augmentation) -> torch.Tensor:
+    """Move maps `(batch_size, channels, side, side)`, such as masks, as `augment` moves the images of these draws."""
+    scale, offset = _placement(draws, options)
+    theta = maps.new_zeros(len(maps), 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = scale[:, 0], scale[:, 1], offset
+    grid = functional.affine_grid(theta, [len(maps), 1, *maps.shape[-2:]], align_corners=False)
+    return functional.grid_sample(maps, grid, padding_mode="zeros", align_corners=False)
+
+
+def _move(images, boxes, box_mask, draws, options, frame):
+    scale, offset = _placement(draws, options)
+    images = move_maps(images[:, None], draws, options)[:, 0]
     corners = boxes.unflatten(-1, (2, 2)) * 2 - 1
     moved = ((corners - offset[:, None, None]) / scale[:, None, None] + 1) / 2
     clipped = moved.maximum(frame[:, None, None, :2]).minimum(frame[:, None, None, 2:])
