@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anatomy_vlm.modeling import region_losses_anatomy_vlm
-from anatomy_vlm.modeling.region_losses_anatomy_vlm import region_phrase_loss
+from anatomy_vlm.modeling.region_losses_anatomy_vlm import contrast_totals, region_phrase_loss
 
 
 KINDS = ("contrastive", "sigmoid")
@@ -206,3 +206,19 @@ def test_uneven_shards_of_two_processes_have_the_losses_of_the_whole_batch(sizes
         assert torch.allclose(torch.cat(owns) / 2, own, rtol=1e-9, atol=1e-12), name
         if shared is not None:
             assert torch.allclose(sum(shareds) / 2, shared, rtol=1e-9, atol=1e-12), name
+
+
+@pytest.mark.parametrize("sizes", [(2, 2), (3, 1, 0, 2)])
+def test_parts_that_know_the_totals_add_up_to_the_whole(sizes):
+    whole = problem(5, sum(sizes), 6, 9)
+    loss = region_phrase_loss(**whole)
+    expected = torch.autograd.grad(loss, [whole[name] for name in LEARNT])
+    parts = list(zip(whole["region_embeds"].split(sizes), whole["labels"].split(sizes), strict=True))
+    shared = {name: whole[name] for name in whole if name not in ("region_embeds", "labels")}
+    totals = contrast_totals([regions for regions, _ in parts], labels=[labels for _, labels in parts], **shared)
+    shares = [region_phrase_loss(regions, labels=labels, totals=totals, **shared) for regions, labels in parts]
+    torch.testing.assert_close(torch.stack(shares).sum(), loss)
+    for share in shares:
+        share.backward(retain_graph=True)
+    for name, gradient in zip(LEARNT, expected, strict=True):
+        torch.testing.assert_close(whole[name].grad, gradient, msg=name)
