@@ -5,6 +5,7 @@ Thresholds are selected on the validation split; intervals are percentile bootst
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from anatomy_vlm.commands.arguments import add_device_arguments, add_split_arguments, positive_int, whole_number
 
@@ -16,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train", default="train", metavar="NAME", help="split of the baselines")
     parser.add_argument("--findings", nargs="+", metavar="NAME", help="default: all that the model has prompts for")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers to this file")
+    parser.add_argument(
+        "--receipt", type=Path, metavar="FILE", help="write a receipt, which `anatomy-vlm verify` measures again"
+    )
     parser.add_argument("--bootstrap", type=positive_int, default=1000, metavar="N", help="resamples (default: 1000)")
     parser.add_argument(
         "--min-events", type=positive_int, default=10, metavar="N", help="patients for an interval (default: 10)"
@@ -33,21 +37,44 @@ def run(args: argparse.Namespace) -> int:
 
     model, processor = load_checkpoint(args.model)
     splits = read_splits(args.data, args.split)
+    settings = {
+        "findings": args.findings,
+        "batch_size": args.batch_size,
+        "bf16": args.bf16,
+        "bootstrap": args.bootstrap,
+        "min_events": args.min_events,
+        "seed": args.seed,
+    }
     result = evaluate_model(
         model,
         processor,
         splits[args.split],
         validation=splits.get(args.validation),
         train=splits.get(args.train),
-        findings=args.findings,
-        batch_size=args.batch_size,
         device=args.device,
-        bf16=args.bf16,
-        bootstrap=args.bootstrap,
-        min_events=args.min_events,
-        seed=args.seed,
+        **settings,
     )
     if args.json:
         write_json(args.json, result.to_dict())
+    if args.receipt:
+        write_receipt(args, splits, settings, result)
     print(result.to_markdown())
     return 0
+
+
+def write_receipt(args: argparse.Namespace, splits: Any, settings: dict[str, Any], result: Any) -> None:
+    """Write the receipt of an evaluation."""
+    from anatomy_vlm.training.receipts.data import source_of
+    from anatomy_vlm.training.receipts.evaluation import result_numbers
+    from anatomy_vlm.training.receipts.tasks import SplitSource, TaskInputs, receipt_of, typed_command
+
+    source = source_of(args.data)
+    sources = {"test": SplitSource(source, args.split)}
+    if args.validation in splits:
+        sources["validation"] = SplitSource(source, args.validation)
+    if args.train in splits:
+        # Baselines come from boxes and statements alone.
+        sources["train"] = SplitSource(source, args.train, with_images=False)
+    inputs = TaskInputs(args.model, sources, settings, device=args.device)
+    inputs.hold(source, splits)
+    receipt_of("evaluation", inputs, result_numbers(result), typed_command()).save(args.receipt)

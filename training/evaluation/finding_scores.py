@@ -131,6 +131,36 @@ class FindingScorer:
         metrics: list[Metric] = [roc_auc] * len(regions)
         return self._grouped("roc_auc", metrics, metrics, self.pairs.region, regions, joined="macro over regions")
 
+    def decisions_by_region(
+        self,
+        regions: Sequence[str],
+        findings: Sequence[str],
+        thresholds: Mapping[str, Threshold],
+        prior_thresholds: Mapping[str, Threshold],
+    ) -> list[Score]:
+        """Balanced accuracy and F1 of each region over its findings, each finding decided by its own threshold."""
+        pairs = self.pairs
+        cuts, prior_cuts = (
+            np.array([given[name].value for name in findings])[pairs.finding]
+            for given in (thresholds, prior_thresholds)
+        )
+        called = Pairs(
+            pairs.labels,
+            (pairs.scores >= cuts).astype(np.float64),
+            np.where(np.isnan(pairs.prior_scores), np.nan, pairs.prior_scores >= prior_cuts),
+            pairs.image,
+            pairs.finding,
+            pairs.region,
+        )
+        of_calls = FindingScorer(self.task, called, self.bootstrap, self.settings)
+        scores = []
+        for metric_name, decision in _DECISIONS:
+            metrics = [_at(decision, Threshold(0.5, "fixed"))] * len(regions)
+            scores += of_calls._grouped(
+                metric_name, metrics, metrics, pairs.region, regions, joined="macro over regions"
+            )
+        return scores
+
     def too_few_events(self, names: Sequence[str], by: Literal["finding", "region"]) -> tuple[str, ...]:
         """Names of the findings or regions with fewer than `min_events` patients with or without."""
         groups = self.pairs.finding if by == "finding" else self.pairs.region

@@ -130,6 +130,7 @@ def evaluate_model(
         *in_region.pooled(),
         *in_region.by_finding(names, region_thresholds, prior_thresholds),
         *in_region.by_region(reader.regions),
+        *in_region.decisions_by_region(reader.regions, names, region_thresholds, prior_thresholds),
     ]
     return EvaluationResult(
         num_images=len(targets.patient_ids),

@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anatomy_vlm.training.checkpoints import DONE_FILE
+from anatomy_vlm.training.receipts.data import PHANTOM, PHANTOM_ARGUMENTS, DataSource
+from anatomy_vlm.training.receipts.model import describe_model
+from anatomy_vlm.training.receipts.receipt import Receipt, load_receipt
+from anatomy_vlm.training.receipts.tasks import SplitSource, TaskInputs, measure
 from anatomy_vlm.training.recipe import Recipe, RecipeError
 from anatomy_vlm.training.run import RunResult, train
-from anatomy_vlm.training.stages import WEIGHTS_FILE
+from anatomy_vlm.training.stages import DEFAULTS, WEIGHTS_FILE
+from anatomy_vlm.training.studies.scores import losses_of
 from anatomy_vlm.training.studies.study import Study, Variant
 
 
-BANK = "phrase_bank"
+BANK, RECEIPT = "phrase_bank", "receipt.json"
+SCORING = {"bootstrap": 200, "min_events": 10, "batch_size": 32}
 # Options of the labels that nothing but the loss "fine" reads.
 OF_FINE = ("perturbation_probability", "perturbations", "attribute_negatives", "unmentioned_is_absent")
 
@@ -98,3 +104,90 @@ def _share_stages(source: Recipe, source_folder: Path, target: Recipe, target_fo
         for name in (WEIGHTS_FILE, DONE_FILE):
             shutil.copyfile(done / name, scratch / name)
         scratch.replace(here)
+
+
+def score_run(study: Study, run: StudyRun, result: RunResult, *, device: str | None = None) -> Receipt:
+    """Score a finished run on its test split and keep the receipt beside it; a receipt of these weights is kept.
+
+    Args:
+        study: The study.
+        run: The run.
+        result: What training gave.
+        device: Of PyTorch.
+    """
+    recipe = result.recipe
+    sources = {
+        "test": SplitSource(_source(recipe), recipe.data.test),
+        "train": SplitSource(_source(recipe), recipe.data.train, with_images=False),
+    }
+    settings = {
+        "study": study.name,
+        "variant": run.variant.name,
+        "seed_of_training": run.seed,
+        "losses": losses_of(recipe.stages),
+        "epochs": study.epochs,
+        "optimizer_steps": optimizer_steps(recipe, len(result.splits[recipe.data.train])),
+        "seed": 0,
+        **SCORING,
+    }
+    path = run.folder / RECEIPT
+    if path.is_file():
+        held = load_receipt(path)
+        same_weights = held.model is not None and held.model["weights"] == describe_model(result.model)["weights"]
+        if same_weights and held.settings == settings:
+            return held
+    inputs = TaskInputs(str(result.model), sources, settings, device=device, progress=True)
+    for wanted in sources.values():
+        inputs.hold(wanted.source, result.splits)
+    command = f"anatomy-vlm study {study.name} --variants {run.variant.name} --seeds {run.seed}"
+    receipt, _ = measure("study-run", inputs, command)
+    receipt.save(path)
+    return receipt
+
+
+def run_study(
+    study: Study,
+    out: Path | str,
+    seeds: Sequence[int] | None = None,
+    variants: Sequence[str] = (),
+    *,
+    device: str | None = None,
+) -> dict[StudyRun, Receipt]:
+    """
+    Train and score the runs of a study; what an earlier call finished is not done again.
+
+    Args:
+        study: What to compare.
+        out: Folder of the study: `runs/VARIANT-SEED` with the model and `receipt.json`.
+        seeds: Those of the study by default.
+        variants: Names; all by default.
+        device: Of PyTorch, for scoring.
+
+    Raises:
+        RecipeError: a variant, recipe or its data cannot be used, or its budget is not the study's.
+    """
+    out = Path(out)
+    runs = planned_runs(study, out, study.seeds if seeds is None else seeds, variants)
+    return {run: score_run(study, run, result, device=device) for run, result in train_runs(study, runs, out)}
+
+
+def optimizer_steps(recipe: Recipe, num_images: int) -> int:
+    """Steps of the optimizer over all stages, from epochs and batch size; incomplete batches are dropped."""
+    total = 0
+    for stage in recipe.stages:
+        settings = {**DEFAULTS, **recipe.training, **stage.training}
+        batches = num_images // int(settings["per_device_train_batch_size"])
+        steps = batches // int(settings.get("gradient_accumulation_steps", 1))
+        total += round(steps * float(settings["num_train_epochs"]))
+    return total
+
+
+def _source(recipe: Recipe) -> DataSource:
+    """The recipe's data as a receipt names it."""
+    arguments = dict(recipe.data.arguments)
+    if recipe.data.loader != PHANTOM:
+        return DataSource(recipe.data.loader, arguments)
+    # The loader's name for it, and what is no property of the films.
+    if "studies_per_patient" in arguments:
+        arguments["num_studies"] = arguments["studies_per_patient"]
+    return DataSource(PHANTOM, {name: arguments[name] for name in PHANTOM_ARGUMENTS if name in arguments})

@@ -1,0 +1,1 @@
+"""Receipts: what a number was measured with, kept so that anyone can measure it again."""
