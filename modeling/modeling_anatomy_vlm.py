@@ -13,7 +13,7 @@ from .configuration_anatomy_vlm import AnatomyVLMConfig
 from .heads_anatomy_vlm import AnatomyVLMBoxHead, AnatomyVLMGlimpse, AnatomyVLMRegionEnrichment, detection_logits
 from .losses_anatomy_vlm import assign_boxes, binary_loss, box_losses
 from .output_anatomy_vlm import LARGE_LOGITS, AnatomyVLMOutput
-from .region_losses_anatomy_vlm import region_phrase_loss
+from .region_losses_anatomy_vlm import ContrastTotals, region_phrase_loss
 from .vision_anatomy_vlm import AnatomyVLMVisionModel, AnatomyVLMVisionPreTrainedModel
 
 
@@ -134,7 +134,11 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         return outputs
 
     def _look(
-        self, pixel_values: torch.Tensor, hidden_states: torch.Tensor, feature_map: torch.Tensor | None
+        self,
+        pixel_values: torch.Tensor,
+        hidden_states: torch.Tensor,
+        feature_map: torch.Tensor | None,
+        region_boxes: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         From what the tower gives: the states that stand for the images `(batch_size, features)`, the regions in the
@@ -142,13 +146,18 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         """
         tokens, patches, grid = self._split(pixel_values, hidden_states)
         pred_boxes = self.box_head(tokens, patches, grid, feature_map)
+        looked_at = pred_boxes
+        if region_boxes is not None:
+            first, last = region_boxes[..., :2], region_boxes[..., 2:]
+            given = torch.cat(((first + last) / 2, last - first), dim=-1).to(pred_boxes)
+            looked_at = torch.where(given.isnan().any(-1, keepdim=True), pred_boxes, given)
         image_states, glimpses = hidden_states[:, 0], None
         if self.glimpse is not None:
             # Where to look is for the box losses to learn.
-            glimpses = self.glimpse(pixel_values, pred_boxes.detach(), self.box_head.reference.detach().sigmoid())
+            glimpses = self.glimpse(pixel_values, looked_at.detach(), self.box_head.reference.detach().sigmoid())
             parts = (glimpses.amax(1), glimpses.mean(1))
             image_states = torch.cat((image_states, *(part.to(image_states.dtype) for part in parts)), dim=-1)
-        return image_states, self.region_enrichment(tokens, patches, pred_boxes, grid, glimpses), pred_boxes
+        return image_states, self.region_enrichment(tokens, patches, looked_at, grid, glimpses), pred_boxes
 
     def _split(
         self, pixel_values: torch.Tensor, hidden_states: torch.Tensor
@@ -186,6 +195,8 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         region_labels: torch.Tensor | None = None,
         text_weights: torch.Tensor | None = None,
         region_weights: torch.Tensor | None = None,
+        region_boxes: torch.Tensor | None = None,
+        contrast_totals: ContrastTotals | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> AnatomyVLMOutput:
         r"""
@@ -207,14 +218,23 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
             Weights of the texts in the losses of both kinds of labels, 1 by default.
         region_weights (`torch.FloatTensor` of shape `(num_regions,)`, *optional*):
             Weights of the regions in the loss of `region_labels`, 1 by default.
+        region_boxes (`torch.FloatTensor` of shape `(batch_size, num_regions, 4)`, *optional*):
+            Where to look for each region instead of its predicted box, (x0, y0, x1, y1) as fractions of the model's
+            input; NaN for the predicted one. Counts with glimpses or `region_pooling="box"`; `pred_boxes` stay.
+        contrast_totals (`ContrastTotals`, *optional*):
+            Of a larger batch that this one is a part of: its contrastive loss of regions is then its share of theirs.
         """
+        if region_boxes is not None and not (self.config.glimpse_size or self.config.region_pooling == "box"):
+            raise ValueError("this model reads no boxes: its `region_pooling` is 'image' and its `glimpse_size` 0.")
         if pixel_values is None:
             raise ValueError("You have to specify `pixel_values`; for texts alone use `get_text_features`.")
         auxiliary = self.config.auxiliary_loss and boxes is not None
         vision_kwargs = {**kwargs, "output_hidden_states": True} if auxiliary else kwargs
         vision_outputs = self.vision_model(pixel_values, **vision_kwargs)
         hidden_states, feature_map = vision_outputs.last_hidden_state, vision_outputs.feature_map
-        image_states, region_states, pred_boxes = self._look(pixel_values, hidden_states, feature_map)
+        image_states, region_states, pred_boxes = self._look(
+            pixel_values, hidden_states, feature_map, region_boxes
+        )
         num_regions = self.config.vision_config.num_anatomy_queries
         presence_logits = self.presence_head(hidden_states[:, 1 : 1 + num_regions])[..., 0]
         image_embeds = nn.functional.normalize(self.visual_projection(image_states), dim=-1)
@@ -251,7 +271,7 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         )
         if any(target is not None for target in (boxes, box_mask, image_labels, region_labels)):
             losses = self.compute_losses(
-                outputs, boxes, box_mask, image_labels, region_labels, text_weights, region_weights
+                outputs, boxes, box_mask, image_labels, region_labels, text_weights, region_weights, contrast_totals
             )
             outputs.loss_dict = losses
             outputs.loss = self.weigh_losses(losses)
@@ -282,6 +302,7 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         region_labels: torch.Tensor | None = None,
         text_weights: torch.Tensor | None = None,
         region_weights: torch.Tensor | None = None,
+        contrast_totals: ContrastTotals | None = None,
     ) -> dict[str, torch.Tensor]:
         """The losses that the given targets allow, unweighted; targets as in `forward`, arithmetic in float32."""
 
@@ -324,6 +345,7 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
                 text_weights,
                 self.config.fine_loss_type,
                 across_ranks,
+                contrast_totals,
             )
         return losses
 

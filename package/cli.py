@@ -12,6 +12,9 @@ from importlib import import_module
 _COMMANDS = (
     ("demo", "demo", "synthesise chests, train three stages, evaluate, predict, write a report"),
     ("predict", "predict", "read radiographs: boxes of 29 regions and scores of findings"),
+    ("evidence", "evidence", "what the findings of a film rest on: regions, masking, maps, neighbours"),
+    ("index", "index", "index the regions of a dataset, for nearest neighbours"),
+    ("compare", "compare", "two studies of one patient: what is new, worse, stable, better, resolved"),
     ("read-report", "read_report", "read reports: findings, regions, polarity, places in the text"),
     ("prepare", "prepare", "check a dataset and keep its films at training size"),
     ("inspect", "inspect", "look at films of a dataset with their boxes, phrases and labels"),
@@ -24,6 +27,7 @@ _COMMANDS = (
     ("calibrate", "calibrate", "make a model's scores probabilities, on a validation split"),
     ("segment-transfer", "segment_transfer", "transfer the encoder to masks, beside a plain U-Net, in one table"),
     ("export", "export", "write a self-contained folder of a trained model"),
+    ("push", "push", "publish a model on the Hugging Face Hub"),
 )
 
 EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -85,9 +89,10 @@ def run_command(args: argparse.Namespace) -> int:
         # A reader of the output that has gone away shows when the buffer is written, at the latest here.
         sys.stdout.flush()
         return status
-    except KeyboardInterrupt:
-        print("anatomy-vlm: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as stop:
+        # A training that was asked to stop says what it kept.
+        print(f"anatomy-vlm: {' '.join(str(stop).split()) or 'interrupted'}", file=sys.stderr)
+        return getattr(stop, "exit_status", EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_SOME_FAILED
@@ -97,6 +102,13 @@ def run_command(args: argparse.Namespace) -> int:
             traceback.print_exc()
         print(f"anatomy-vlm: error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_USAGE
+    except RuntimeError as error:
+        # A training that cannot go on for now (`anatomy_vlm.training.recovery`) has a status of its own.
+        status = getattr(error, "exit_status", None)
+        if status is None:
+            raise
+        print(f"anatomy-vlm: {' '.join(str(error).split())}", file=sys.stderr)
+        return status
 
 
 if __name__ == "__main__":

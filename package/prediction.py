@@ -1,6 +1,6 @@
 """Read radiographs: from files to records of the prediction JSON."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,15 +8,18 @@ from typing import Any
 
 from PIL import Image
 
+from anatomy_vlm.film_flags import film_flags, withholding_flags
 from anatomy_vlm.hub_cards import REFERENCE_MODEL
 from anatomy_vlm.input_files import find_images
 from anatomy_vlm.processing.image_io import ImageReadError, RadiographImage, read_image
-from anatomy_vlm.processing.image_quality import quality_flags
 from anatomy_vlm.processing.pictures import draw_overlay
 from anatomy_vlm.processing.vocabulary import FINDING_NAMES, REGION_NAMES, get_finding
 from anatomy_vlm.records import PRESENT, Record, anatomy_flags, reading_record
+from anatomy_vlm.training.evaluation.arrays import FloatArray
+from anatomy_vlm.training.evaluation.box_reading import read_boxes
 from anatomy_vlm.training.evaluation.reader import Reader, Readings
 from anatomy_vlm.training.model_folder import load_checkpoint
+from anatomy_vlm.user_boxes import UserBoxes, UserBoxesError, check_within, choose_regions, read_user_boxes
 
 
 _DEFAULT_THRESHOLD = 0.5
@@ -31,8 +34,13 @@ def predict(
     device: str | None = None,
     batch_size: int = 8,
     bf16: bool = False,
+    boxes: UserBoxes | str | Path | None = None,
+    force: bool = False,
 ) -> list[Record]:
     """Read radiographs with a checkpoint.
+
+    A film that is no upright, positive, frontal chest film by what its file says or it looks like is flagged, and its
+    findings are withheld. Nothing is corrected.
 
     Args:
         images: files, folders (searched recursively) or glob patterns; PNG, JPEG, TIFF, BMP, DICOM.
@@ -41,16 +49,22 @@ def predict(
         device: of PyTorch; None takes CUDA where there is one.
         batch_size: images at a time.
         bf16: run the vision tower under bfloat16 autocast.
+        boxes: boxes of the user's own to score, or the JSON file that holds them (`read_user_boxes`).
+        force: score findings whatever the flags.
 
     Returns:
         One record per image, as `prediction_schema.json` describes them: a reading, or `file` and `error`.
 
     Raises:
         InputFilesError: an input does not exist, or there is no image.
+        UserBoxesError: boxes that cannot be used, or for images that are not there.
         CheckpointError: there is no such checkpoint, or it is one of another model.
     """
     files = find_images([images] if isinstance(images, str | Path) else images)
-    predictor = Predictor.load(model, prompts=prompts, device=device, bf16=bf16)
+    given = read_user_boxes(boxes) if isinstance(boxes, str | Path) else boxes
+    if given is not None:
+        given.check_images(files)
+    predictor = Predictor.load(model, prompts=prompts, device=device, bf16=bf16, boxes=given, force=force)
     return [reading.record for reading in predictor.read_files(files, batch_size=batch_size)]
 
 
@@ -71,7 +85,8 @@ class Predictor:
         name: of the checkpoint, for the records.
         prompts: free texts to score besides the findings.
         device: of PyTorch.
-        bf16: see `predict`.
+        bf16, force: see `predict`.
+        boxes: boxes of the user's own to score.
     """
 
     def __init__(
@@ -83,10 +98,14 @@ class Predictor:
         prompts: Sequence[str] = (),
         device: str | None = None,
         bf16: bool = False,
+        boxes: UserBoxes | None = None,
+        force: bool = False,
     ) -> None:
         self.reader = Reader(model, processor, texts=prompts, device=device, bf16=bf16)
         self.name = name
         self.prompts = tuple(prompts)
+        self.boxes = boxes
+        self.force = force
         self.versions = library_versions()
         calibration = processor.calibration
         self._calibrated = {} if calibration is None else calibration.image
@@ -110,33 +129,92 @@ class Predictor:
             for start in range(0, len(files), batch_size):
                 yield from self._read_batch(files[start : start + batch_size], pool.map)
 
-    def record(self, file: str, image: RadiographImage, readings: Readings, row: int) -> Record:
-        """The record of row `row` of `readings`."""
-        regions = self._regions(readings, row)
+    def record(
+        self,
+        file: str,
+        image: RadiographImage,
+        readings: Readings,
+        row: int,
+        flags: Sequence[Mapping[str, str]] | None = None,
+    ) -> Record:
+        """The record of row `row` of `readings`; `flags` are `film_flags` of the image, asked for where not given."""
+        found = self._regions(readings, row)
+        doubts = [*(film_flags([image])[0] if flags is None else flags), *anatomy_flags(found)]
+        withheld = not self.force and bool(withholding_flags(doubts))
         return reading_record(
             file=file,
             size=(image.size[1], image.size[0]),
             view=image.view,
-            flags=[*quality_flags(image), *anatomy_flags(regions)],
-            findings=self._findings(readings, row),
-            regions=regions,
-            prompts=self._prompts(readings, row) if self.prompts else None,
+            flags=doubts,
+            findings=[] if withheld else self._findings(readings, row),
+            regions=[{**region, "findings": []} for region in found] if withheld else found,
+            prompts=([] if withheld else self._prompts(readings, row)) if self.prompts else None,
             model=self.name,
             versions=self.versions,
+            findings_withheld=withheld,
         )
 
     def _read_batch(self, files: Sequence[str | Path], run: Callable[..., Any]) -> Iterator[FileReading]:
         loaded = list(run(_try_read, files))
+        if self.boxes is not None:
+            loaded = [self._with_boxes_inside(file, image) for file, image in zip(files, loaded, strict=True)]
         images = [image for image in loaded if isinstance(image, RadiographImage)]
         films = [image.to_pil() for image in images]
+        # Asked of the films before the model is.
+        flags = film_flags(images)
         readings = self.reader.read(films) if films else None
         row = 0
         for file, image in zip(files, loaded, strict=True):
             if readings is None or not isinstance(image, RadiographImage):
                 yield FileReading({"file": str(file), "error": str(image)}, None)
                 continue
-            yield FileReading(self.record(str(file), image, readings, row), films[row])
+            record = self.record(str(file), image, readings, row, flags[row])
+            if self.boxes is not None:
+                record["boxes"] = self._own_boxes(file, films[row], readings.boxes[row], record)
+            yield FileReading(record, films[row])
             row += 1
+
+    def _with_boxes_inside(self, file: str | Path, image: RadiographImage | str) -> RadiographImage | str:
+        """The image, or why the boxes given for it cannot be its."""
+        if self.boxes is None or not isinstance(image, RadiographImage):
+            return image
+        try:
+            check_within(self.boxes.of(file), (image.size[1], image.size[0]), self.boxes.source)
+        except UserBoxesError as error:
+            return str(error)
+        return image
+
+    def _own_boxes(self, file: str | Path, film: Image.Image, predicted: FloatArray, record: Record) -> list[Record]:
+        """The boxes that the user gave for a film, each read as the region that it is, or is most like."""
+        boxes = () if self.boxes is None else self.boxes.of(file)
+        source = "" if self.boxes is None else self.boxes.source
+        slots = choose_regions(boxes, self.reader.regions, predicted, source)
+        scores, texts = read_boxes(self.reader, film, [item.box for item in boxes], slots)
+        hidden = record["quality"]["findings_withheld"]
+        rows = []
+        for index, (item, slot) in enumerate(zip(boxes, slots, strict=True)):
+            region = self.reader.regions[slot]
+            named = region in (item.label.strip().lower(), item.region)
+            row: Record = {
+                "label": item.label,
+                "region": region,
+                "box": [round(edge, 2) for edge in item.box],
+                "findings": [
+                    {"name": finding, "score": _rounded(scores[index, column])}
+                    for column, finding in enumerate(self.reader.findings)
+                    # A box of free words may hold anything.
+                    if not hidden and (not named or self.is_plausible(finding, region))
+                ],
+            }
+            if self.prompts:
+                pairs = zip(self.prompts, texts[index], strict=True)
+                row["prompts"] = [] if hidden else [{"text": text, "score": _rounded(s)} for text, s in pairs]
+            rows.append(row)
+        return rows
+
+    def is_plausible(self, finding: str, region: str) -> bool:
+        """Whether a finding is asked of a region; of a region that the vocabulary does not know, every one is."""
+        return region in self._plausible[finding] or region not in REGION_NAMES
 
     def _findings(self, readings: Readings, row: int) -> list[Record]:
         selected = self.reader.processor.finding_thresholds or {}
@@ -163,7 +241,7 @@ class Predictor:
             findings = [
                 {"name": finding, "score": _rounded(readings.region_scores[row, index, column])}
                 for column, finding in enumerate(self.reader.findings)
-                if region in self._plausible[finding] or region not in REGION_NAMES
+                if self.is_plausible(finding, region)
             ]
             regions.append(
                 {

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-PREDICTION_SCHEMA_VERSION = "1.1"
+PREDICTION_SCHEMA_VERSION = "1.2"
 
 # A region counts as found from this probability on.
 PRESENT = 0.5
@@ -24,6 +24,7 @@ def reading_record(
     model: str,
     versions: Mapping[str, str],
     prompts: Sequence[Record] | None = None,
+    findings_withheld: bool = False,
 ) -> Record:
     """Assemble a record of `prediction_schema.json`; measurements are taken from the region boxes.
 
@@ -37,15 +38,18 @@ def reading_record(
         model: the checkpoint's folder or id.
         versions: library versions; the schema's own is added.
         prompts: {text, score, regions} each, left out if None.
+        findings_withheld: whether the flags forbid to state findings; nothing is measured then either.
     """
     record: Record = {
         "file": file,
         "size": [int(size[0]), int(size[1])],
         "view": view,
-        "quality": {"flags": [dict(flag) for flag in flags]},
+        "quality": {"flags": [dict(flag) for flag in flags], "findings_withheld": findings_withheld},
         "findings": list(findings),
         "regions": list(regions),
-        "measurements": {"cardiothoracic_ratio": cardiothoracic_ratio(_present_boxes(regions))},
+        "measurements": {
+            "cardiothoracic_ratio": None if findings_withheld else cardiothoracic_ratio(_present_boxes(regions))
+        },
         "model": model,
         "versions": {"prediction_schema": PREDICTION_SCHEMA_VERSION, **versions},
     }

@@ -7,6 +7,7 @@ from xml.sax.saxutils import escape
 
 
 _INK, _MUTED, _GRID = "#1f2933", "#616e7c", "#e4e7eb"
+_CURVES = ("#5aa9d6", "#d1495b", "#9aa5b1", "#2d936c")
 _BAR, _WHISKER, _BASELINE = "#5aa9d6", "#1f2933", "#d1495b"
 
 
@@ -28,6 +29,14 @@ class Line:
     title: str
     points: Sequence[tuple[float, float]]
     breaks: Sequence[tuple[float, str]] = ()
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values at equal steps from 0 to 1."""
+
+    name: str
+    values: Sequence[float]
 
 
 def bar_chart(bars: Sequence[Bar], *, width: int = 980, row: int = 22, title: str) -> str:
@@ -101,6 +110,38 @@ def line_chart(line: Line, *, width: int = 340, height: int = 190) -> str:
     parts.append(f'<polyline points="{path}" fill="none" stroke="{_BAR}" stroke-width="2"/>')
     parts.append(_text(left, height - 6, f"step {x_low:g}", _MUTED))
     parts.append(_text(width - right, height - 6, f"{x_high:g}", _MUTED, "end"))
+    return "".join([*parts, "</svg>"])
+
+
+def curves_chart(curves: Sequence[Curve], *, width: int = 460, height: int = 240, title: str) -> str:
+    """Up to four curves over one axis from 0, their names beside their colours.
+
+    Args:
+        curves: of two values or more.
+        width, height: of the picture in pixels.
+        title: heading.
+    """
+    left, right, top, bottom = 46, 12, 30, 24 + 16 * len(curves)
+    y_high = _nice_ceiling(max(max(curve.values) for curve in curves))
+
+    def place(px: float, py: float) -> tuple[float, float]:
+        return left + px * (width - left - right), height - bottom - (height - top - bottom) * py / y_high
+
+    parts = [_open(width, height, title), _text(left, 14, title, _INK, weight="600")]
+    for step in range(5):
+        value = y_high * step / 4
+        _, y = place(0, value)
+        parts.append(_line(left, y, width - right, y, _GRID))
+        parts.append(_text(left - 6, y + 4, f"{value:.3g}", _MUTED, "end"))
+    parts.append(_text(left, height - bottom + 16, "0 %", _MUTED))
+    parts.append(_text(width - right, height - bottom + 16, "100 % of the patches", _MUTED, "end"))
+    for index, (curve, colour) in enumerate(zip(curves, _CURVES)):
+        last = len(curve.values) - 1
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(at / last, v) for at, v in enumerate(curve.values)))
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        level = height - bottom + 32 + 16 * index
+        parts.append(_line(left, level - 4, left + 22, level - 4, colour, 3))
+        parts.append(_text(left + 30, level, curve.name, _INK))
     return "".join([*parts, "</svg>"])
 
 

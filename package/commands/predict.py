@@ -32,6 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompts", nargs="+", default=[], metavar="TEXT", help="texts to score in the image and in each region"
     )
+    parser.add_argument(
+        "--boxes",
+        metavar="FILE",
+        type=Path,
+        help="JSON of your own boxes to score: a list for every image, or lists by image; [x0, y0, x1, y1] in pixels, "
+        'or {"box": [...], "label": "..."}',
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="state findings even of a film that is flagged as no chest, lateral, rotated or inverted",
+    )
     parser.add_argument("--batch-size", type=positive_int, default=8, metavar="N", help="default: %(default)s")
     add_device_arguments(parser)
 
@@ -42,9 +54,15 @@ def run(args: argparse.Namespace) -> int:
     from anatomy_vlm.input_files import find_images
     from anatomy_vlm.prediction import Predictor
     from anatomy_vlm.processing.atomic_files import write_json
+    from anatomy_vlm.user_boxes import read_user_boxes
 
     files = find_images(args.images)
-    predictor = Predictor.load(args.model, prompts=args.prompts, device=args.device, bf16=args.bf16)
+    boxes = None if args.boxes is None else read_user_boxes(args.boxes)
+    if boxes is not None:
+        boxes.check_images(files)
+    predictor = Predictor.load(
+        args.model, prompts=args.prompts, device=args.device, bf16=args.bf16, boxes=boxes, force=args.force
+    )
     overlays = _overlay_paths(files, args.overlay)
     records = []
     with tqdm(total=len(files), desc="predict", unit="image", file=sys.stderr, disable=None) as bar:
@@ -95,7 +113,8 @@ def _summary(record: dict) -> str:
     """One line: file, findings at or above their threshold, cardiothoracic ratio, flags."""
     called = [finding for finding in record["findings"] if finding["score"] >= finding["threshold"]]
     called.sort(key=lambda finding: -finding["score"])
-    parts = [", ".join(f"{finding['name']} {finding['score']:.2f}" for finding in called) or "no finding"]
+    none = "findings withheld" if record["quality"]["findings_withheld"] else "no finding"
+    parts = [", ".join(f"{finding['name']} {finding['score']:.2f}" for finding in called) or none]
     ratio = record["measurements"]["cardiothoracic_ratio"]
     if ratio is not None:
         parts.append(f"cardiothoracic ratio {ratio:.2f}")

@@ -44,12 +44,12 @@ class Exposure:
     chains: dict[str, list[Chain]] = field(default_factory=dict)
 
 
-def expose(parameters: PhantomParameters) -> Exposure:
-    """Line integrals of one study."""
+def expose(parameters: PhantomParameters, *, spacing: float = MARCH_SPACING) -> Exposure:
+    """Line integrals of one study; `spacing` in mm of the planes of depth, to be finer for views from the side."""
     body, pose, size = parameters.body, parameters.pose, parameters.image_size
     chest = build_chest(body, pose, parameters.findings, study_seed=parameters.study_seed)
     camera = build_camera(body, pose, size)
-    maps = march_maps(chest, camera)
+    maps = march_maps(chest, camera, spacing)
     air = maps[M["air_right"]] + maps[M["air_left"]]
     gas = maps[M["pneumothorax_right"]] + maps[M["pneumothorax_left"]]
     filled = maps[M["opacity_right"]] + maps[M["opacity_left"]]
@@ -104,12 +104,12 @@ def expose(parameters: PhantomParameters) -> Exposure:
     return Exposure(maps=maps, line=line.astype(np.float32), camera=camera, chest=chest, chains=chains)
 
 
-def march_maps(chest: Chest, camera: Camera) -> np.ndarray:
+def march_maps(chest: Chest, camera: Camera, spacing: float = MARCH_SPACING) -> np.ndarray:
     """Structure maps with the patient's sides, (NUM_MAPS, S, S) float32."""
     maps = np.zeros((NUM_MAPS, camera.size, camera.size), np.float32)
     source, corner, step_u, step_v = camera.rays()
     march(source, corner, step_u, step_v, camera.scale, chest.table, chest.scalars, chest.blobs, chest.noise,
-          MARCH_DEPTH, MARCH_SPACING, maps)  # fmt: skip
+          MARCH_DEPTH, spacing, maps)  # fmt: skip
     if camera.scale[0] < 0:
         for name in ("air", "fluid", "pneumothorax", "opacity"):
             a, b = M[f"{name}_right"], M[f"{name}_left"]

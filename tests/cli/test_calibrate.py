@@ -26,7 +26,7 @@ def calibrated(checkpoint, dataset_folder, tmp_path, capsys):
 
 
 def test_predictions_state_probabilities_and_decisions(calibrated, films):
-    records = predict([films / "a.png", films / "ward"], model=calibrated, device="cpu")
+    records = predict([films / "a.png", films / "ward"], model=calibrated, device="cpu", force=True)
     schema = json.loads(files("anatomy_vlm").joinpath("prediction_schema.json").read_text())
     jsonschema.validate(records, schema)
     stored = json.loads((calibrated / "processor_config.json").read_text())

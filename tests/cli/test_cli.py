@@ -41,6 +41,7 @@ def test_predict_succeeds_on_good_files_and_prints_json_on_request(capsys, check
         "a film",
         "--device",
         "cpu",
+        "--force",
     )
     assert status == 0
     assert json.loads(printed)[0]["prompts"][0]["text"] == "a film"

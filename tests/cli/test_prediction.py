@@ -22,7 +22,7 @@ def validator():
 
 
 def test_records_follow_the_schema(checkpoint, films, validator):
-    records = predict(films, model=checkpoint, prompts=["a film"], device="cpu", batch_size=3)
+    records = predict(films, model=checkpoint, prompts=["a film"], device="cpu", batch_size=3, force=True)
     validator.validate(records)
     assert [("error" in record) for record in records] == [False, True, True, False]
     first, last = records[0], records[-1]
@@ -41,13 +41,13 @@ def test_boxes_lie_in_the_original_image(checkpoint, films):
 
 
 def test_thresholds_say_where_they_are_from(checkpoint, films):
-    record = predict(films / "a.png", model=checkpoint, device="cpu")[0]
+    record = predict(films / "a.png", model=checkpoint, device="cpu", force=True)[0]
     sources = {finding["name"]: (finding["threshold"], finding["threshold_source"]) for finding in record["findings"]}
     assert sources == {"pneumothorax": (0.25, "validation"), "enlarged cardiac silhouette": (0.5, "fixed")}
 
 
 def test_a_region_has_the_findings_that_are_plausible_there(checkpoint, films):
-    record = predict(films / "a.png", model=checkpoint, device="cpu")[0]
+    record = predict(films / "a.png", model=checkpoint, device="cpu", force=True)[0]
     for region in record["regions"]:
         expected = [f["name"] for f in record["findings"] if region["name"] in get_finding(f["name"]).regions]
         assert [finding["name"] for finding in region["findings"]] == expected
@@ -55,9 +55,25 @@ def test_a_region_has_the_findings_that_are_plausible_there(checkpoint, films):
     assert named["left lung"] and not named["spine"]
 
 
+def test_findings_of_what_is_no_chest_film_are_withheld_unless_forced(checkpoint, films, validator):
+    """The films are noise: flagged before any score is shown, and never corrected."""
+    plain, forced = (
+        predict(films / "a.png", model=checkpoint, device="cpu", prompts=["a film"], force=force)
+        for force in (False, True)
+    )
+    validator.validate(plain + forced)
+    record = plain[0]
+    assert "not_a_chest" in [flag["flag"] for flag in record["quality"]["flags"]]
+    assert record["quality"]["findings_withheld"] and not forced[0]["quality"]["findings_withheld"]
+    assert record["findings"] == record["prompts"] == [] and record["measurements"]["cardiothoracic_ratio"] is None
+    assert all(region["findings"] == [] for region in record["regions"])
+    assert forced[0]["findings"] and forced[0]["quality"]["flags"] == record["quality"]["flags"]
+    assert [region["box"] for region in record["regions"]] == [region["box"] for region in forced[0]["regions"]]
+
+
 def test_batches_do_not_change_readings(checkpoint, films):
-    one = predict(films, model=checkpoint, device="cpu", batch_size=1)
-    all_at_once = predict(films, model=checkpoint, device="cpu", batch_size=8)
+    one = predict(films, model=checkpoint, device="cpu", batch_size=1, force=True)
+    all_at_once = predict(films, model=checkpoint, device="cpu", batch_size=8, force=True)
     assert [record["file"] for record in one] == [record["file"] for record in all_at_once]
     for first, second in zip(one, all_at_once, strict=True):
         assert first.get("error") == second.get("error")
@@ -68,7 +84,7 @@ def test_batches_do_not_change_readings(checkpoint, films):
 
 def test_the_patients_right_lung_is_on_the_images_left(checkpoint, films):
     """A model that has found the lungs where they are is neither flagged nor mirrored on the way out."""
-    predictor = Predictor.load(checkpoint, device="cpu")
+    predictor = Predictor.load(checkpoint, device="cpu", force=True)
     image_read = predictor.reader.read
 
     def with_lungs(images):
@@ -123,7 +139,7 @@ def test_a_reading_without_a_film_cannot_be_drawn(checkpoint, films):
 
 
 def test_the_schema_refuses_what_it_should(validator, checkpoint, films):
-    record = predict(films / "a.png", model=checkpoint, device="cpu")[0]
+    record = predict(films / "a.png", model=checkpoint, device="cpu", force=True)[0]
     for change in (
         {"view": "OBLIQUE"},
         {"size": [0, 10]},
@@ -149,7 +165,9 @@ def real_data(*parts):
 def test_real_dicom_is_read_in_every_encoding_alike(checkpoint, validator):
     pytest.importorskip("pydicom", reason="needs the extra anatomy-vlm[dicom]")
     folder = real_data("dicom_radiographs", "derived")
-    records = {Path(record["file"]).stem: record for record in predict(folder, model=checkpoint, device="cpu")}
+    records = {
+        Path(record["file"]).stem: record for record in predict(folder, model=checkpoint, device="cpu", force=True)
+    }
     validator.validate(list(records.values()))
     assert len(records) == 6 and not [name for name, record in records.items() if "error" in record]
     scores = [[finding["score"] for finding in record["findings"]] for record in records.values()]

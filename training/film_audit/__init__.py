@@ -1,0 +1,1 @@
+"""How the network of `processing.film_audit` was trained: on drawn chests, side views and other pictures."""
