@@ -54,6 +54,13 @@ CHEST_REGIONS = (
 )
 
 
+def check_choices(config: PreTrainedConfig, choices: dict[str, tuple[str, ...]]) -> None:
+    """Raises `ValueError` for a field of `config` that is none of its choices."""
+    for name, allowed in choices.items():
+        if getattr(config, name) not in allowed:
+            raise ValueError(f"`{name}` must be one of {allowed}, not {getattr(config, name)!r}.")
+
+
 @strict
 class AnatomyVLMVisionConfig(PreTrainedConfig):
     r"""
@@ -80,8 +87,27 @@ class AnatomyVLMVisionConfig(PreTrainedConfig):
             Residual blocks after each convolution of the stem and after the projection to patches, so one number more
             than `stem_channels`. With `[0, 0, 1, 2]` boxes are learned from scratch in about a third of the steps.
         hidden_act (`str`, *optional*, defaults to `"gelu"`): Activation of the feed-forward layers.
+        gated_mlp (`bool`, *optional*, defaults to `False`):
+            Whether the feed-forward layers are gated, `down(act(gate(x)) * up(x))` (SwiGLU with `"silu"`).
         layer_norm_eps (`float`, *optional*, defaults to 1e-6): Epsilon of the layer norms.
+        pre_layernorm (`bool`, *optional*, defaults to `False`): A layer norm before the first layer, as in CLIP.
+        patch_bias (`bool`, *optional*, defaults to `True`): Whether the linear patch embedding has a bias.
         qkv_bias (`bool`, *optional*, defaults to `True`): Whether queries, keys and values have biases.
+        key_bias (`bool`, *optional*): Whether keys have a bias; as `qkv_bias` by default. DINOv3's have none.
+        mlp_bias (`bool`, *optional*, defaults to `True`): Whether the feed-forward layers have biases.
+        position_embedding_type (`str`, *optional*, defaults to `"learned"`):
+            `"learned"`: a table that is added to the patches; `"rope"`: none, but queries and keys of patches are
+            rotated in every layer by where the patch lies (DINOv3, arXiv 2508.10104).
+        rope_theta (`float`, *optional*, defaults to 100.0): Base of the periods of `"rope"`.
+        position_interpolation (`str`, *optional*, defaults to `"bicubic"`):
+            How the table is resampled to another number of patches: `"bicubic"`, `"bicubic_antialias"` (DINOv2 with
+            registers) or `"bilinear_antialias"` (SigLIP 2 NaFlex).
+        query_attention (`str`, *optional*, defaults to `"joint"`):
+            `"joint"`, the paper's: all tokens attend to all. `"read_only"`: the anatomy queries attend to all tokens,
+            but only they to themselves, so that [CLS], registers and patches are what they are without queries: the
+            features of a pretrained tower, at the cost of two smaller attentions per layer.
+        cls_attention (`str`, *optional*, defaults to `"joint"`):
+            The same for [CLS], for towers that were pretrained without it (SigLIP).
         layerscale_value (`float`, *optional*): Initial LayerScale value; no LayerScale without it.
         drop_path_rate (`float`, *optional*, defaults to 0.0): Stochastic depth of the last layer, linear from 0.
         hidden_dropout (`float`, *optional*, defaults to 0.0): Dropout after attention and feed-forward layers.
@@ -104,8 +130,18 @@ class AnatomyVLMVisionConfig(PreTrainedConfig):
     stem_channels: list[int] | None = None
     stem_blocks: list[int] | None = None
     hidden_act: str = "gelu"
+    gated_mlp: bool = False
     layer_norm_eps: float = 1e-6
+    pre_layernorm: bool = False
+    patch_bias: bool = True
     qkv_bias: bool = True
+    key_bias: bool | None = None
+    mlp_bias: bool = True
+    position_embedding_type: str = "learned"
+    rope_theta: float | int = 100.0
+    position_interpolation: str = "bicubic"
+    query_attention: str = "joint"
+    cls_attention: str = "joint"
     layerscale_value: float | None = None
     drop_path_rate: float | int = 0.0
     hidden_dropout: float | int = 0.0
@@ -135,6 +171,18 @@ class AnatomyVLMVisionConfig(PreTrainedConfig):
                 f"`stem_blocks` ({self.stem_blocks}) must hold one number for each of `stem_channels` "
                 f"({self.stem_channels}) and one for the projection to patches."
             )
+        choices = {
+            "position_embedding_type": ("learned", "rope"),
+            "position_interpolation": ("bicubic", "bicubic_antialias", "bilinear_antialias"),
+            "query_attention": ("joint", "read_only"),
+            "cls_attention": ("joint", "read_only"),
+        }
+        check_choices(self, choices)
+        if self.position_embedding_type == "rope" and self.hidden_size // self.num_attention_heads % 4 != 0:
+            raise ValueError(
+                f"`position_embedding_type` 'rope' needs heads whose width ({self.hidden_size} / "
+                f"{self.num_attention_heads}) is a multiple of 4."
+            )
 
 
 @strict
@@ -149,7 +197,11 @@ class AnatomyVLMConfig(PreTrainedConfig):
         text_config (`dict` or `PreTrainedConfig`, *optional*): The text encoder, any model of `AutoModel`.
         projection_dim (`int`, *optional*, defaults to 512): Dimension of the space shared by images and texts.
         text_pooling (`str`, *optional*, defaults to `"cls"`):
-            How token states become a sentence: `"cls"`, `"mean"` over the attended tokens, or `"pooler"`.
+            How token states become a sentence: `"cls"`, `"mean"` over the attended tokens, or `"pooler"`, which is the
+            end-of-text token of CLIP and the head of SigLIP.
+        text_length (`int`, *optional*):
+            Pad every text to so many tokens and attend to all of them, as SigLIP's text towers were trained (64); by
+            default texts are as long as they are and padding is not attended to.
         freeze_text_encoder (`bool`, *optional*, defaults to `True`): Keep the text encoder fixed and in eval mode.
         region_pooling (`str`, *optional*, defaults to `"image"`):
             Which patches enrich a region: `"image"` (all of them, the paper's) or `"box"` (those in its box).
@@ -194,6 +246,7 @@ class AnatomyVLMConfig(PreTrainedConfig):
         text_config: dict | PreTrainedConfig | None = None
     projection_dim: int = 512
     text_pooling: str = "cls"
+    text_length: int | None = None
     freeze_text_encoder: bool = True
     region_pooling: str = "image"
     glimpse_size: int = 0
@@ -229,9 +282,9 @@ class AnatomyVLMConfig(PreTrainedConfig):
         }
         if self.glimpse_size < 0:
             raise ValueError(f"`glimpse_size` ({self.glimpse_size}) must be 0 (none) or a number of pixels.")
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"`{name}` must be one of {allowed}, not {getattr(self, name)!r}.")
+        check_choices(self, choices)
+        if self.text_length is not None and self.text_length < 1:
+            raise ValueError(f"`text_length` ({self.text_length}) must be a positive number of tokens.")
 
 
 __all__ = ["CHEST_REGIONS", "AnatomyVLMConfig", "AnatomyVLMVisionConfig"]

@@ -1,7 +1,6 @@
 # Copyright 2026 The Anatomy-VLM authors. Licensed under the Apache License, Version 2.0.
 """PyTorch vision tower of Anatomy-VLM: a ViT with anatomy queries between [CLS] and the patches."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,12 +11,12 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, torch_int
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from .attention_anatomy_vlm import AnatomyVLMAttention, rotary_positions
 from .configuration_anatomy_vlm import AnatomyVLMVisionConfig
 
 
@@ -35,6 +34,25 @@ def sine_positions(grid_size: int, hidden_size: int) -> torch.Tensor:
     vertical, horizontal = waves.repeat_interleave(grid_size, dim=0), waves.repeat(grid_size, 1)
     positions = torch.cat((vertical, horizontal), dim=1)
     return nn.functional.pad(positions, (0, hidden_size - positions.shape[1]))[None]
+
+
+def resample_positions(table: torch.Tensor, rows: int, columns: int, interpolation: str) -> torch.Tensor:
+    """
+    A square position table `(1, side ** 2, hidden_size)` resampled to `(1, rows * columns, hidden_size)` in float32.
+    `interpolation` is that of the configuration.
+    """
+    side = int(table.shape[1] ** 0.5)
+    if rows == side and columns == side:
+        return table
+    mode, _, antialias = interpolation.partition("_")
+    grid = nn.functional.interpolate(
+        table.float().reshape(1, side, side, -1).permute(0, 3, 1, 2),
+        size=(torch_int(rows), torch_int(columns)),
+        mode=mode,
+        align_corners=False,
+        antialias=bool(antialias),
+    )
+    return grid.to(table.dtype).flatten(2).transpose(1, 2)
 
 
 class AnatomyVLMStemBlock(nn.Module):
@@ -103,7 +121,6 @@ class AnatomyVLMEmbeddings(nn.Module):
 
     def __init__(self, config: AnatomyVLMVisionConfig):
         super().__init__()
-        self.patch_size = config.patch_size
         self.grid_size = config.image_size // config.patch_size
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
         self.anatomy_queries = nn.Parameter(torch.zeros(1, config.num_anatomy_queries, config.hidden_size))
@@ -115,105 +132,50 @@ class AnatomyVLMEmbeddings(nn.Module):
             self.patch_embedding = AnatomyVLMStem(config, config.stem_channels)
         else:
             self.patch_embedding = nn.Conv2d(
-                config.num_channels, config.hidden_size, kernel_size=config.patch_size, stride=config.patch_size
+                config.num_channels,
+                config.hidden_size,
+                kernel_size=config.patch_size,
+                stride=config.patch_size,
+                bias=config.patch_bias,
             )
-        self.position_embeddings = nn.Parameter(torch.zeros(1, self.grid_size**2, config.hidden_size))
-
-    def interpolate_positions(self, rows: int, columns: int) -> torch.Tensor:
-        """The position table resampled to `rows` x `columns` patches: `(1, rows * columns, hidden_size)`."""
-        if rows == self.grid_size and columns == self.grid_size:
-            return self.position_embeddings
-        table = self.position_embeddings.reshape(1, self.grid_size, self.grid_size, -1).permute(0, 3, 1, 2)
-        table = nn.functional.interpolate(
-            table.float(), size=(torch_int(rows), torch_int(columns)), mode="bicubic", align_corners=False
-        )
-        return table.to(self.position_embeddings.dtype).flatten(2).transpose(1, 2)
+        self.position_embeddings = None
+        if config.position_embedding_type == "learned":
+            self.position_embeddings = nn.Parameter(torch.zeros(1, self.grid_size**2, config.hidden_size))
+        self.interpolation = config.position_interpolation
+        self.pre_layernorm: nn.Module = nn.Identity()
+        if config.pre_layernorm:
+            self.pre_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         batch_size, feature_map = pixel_values.shape[0], None
         patches = self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype))
         if isinstance(patches, tuple):
             patches, feature_map = patches
-        positions = self.interpolate_positions(*patches.shape[-2:])
+        rows, columns = patches.shape[-2:]
+        patches = patches.flatten(2).transpose(1, 2)
+        if self.position_embeddings is not None:
+            table = resample_positions(self.position_embeddings, rows, columns, self.interpolation)
+            patches = patches + table
         prefix = torch.cat((self.cls_token, self.anatomy_queries), dim=1)
         if self.register_tokens is not None:
             prefix = torch.cat((prefix, self.register_tokens), dim=1)
-        patches = patches.flatten(2).transpose(1, 2) + positions
-        return torch.cat((prefix.expand(batch_size, -1, -1), patches), dim=1), feature_map
-
-
-def eager_attention_forward(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **kwargs: Unpack[TransformersKwargs],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    attn_weights = torch.matmul(query, key.transpose(-1, -2)) * scaling
-    if attention_mask is not None:
-        attn_weights = attn_weights + attention_mask
-    attn_weights = nn.functional.softmax(attn_weights, dim=-1, dtype=torch.float32).to(query.dtype)
-    attn_weights = nn.functional.dropout(attn_weights, p=dropout, training=module.training)
-    attn_output = torch.matmul(attn_weights, value).transpose(1, 2).contiguous()
-    return attn_output, attn_weights
-
-
-class AnatomyVLMAttention(nn.Module):
-    """Self-attention of all tokens with all tokens."""
-
-    def __init__(self, config: AnatomyVLMVisionConfig):
-        super().__init__()
-        self.config = config
-        self.head_dim = config.hidden_size // config.num_attention_heads
-        self.scaling = self.head_dim**-0.5
-        self.attention_dropout = config.attention_dropout
-        # The attention functions of Transformers take a module without this attribute to be causal.
-        self.is_causal = False
-
-        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
-        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
-        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
-        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
-
-    def forward(
-        self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        input_shape = hidden_states.shape[:-1]
-        hidden_shape = (*input_shape, -1, self.head_dim)
-        # (batch_size, num_heads, sequence_length, head_dim)
-        query_states = self.q_proj(hidden_states).view(hidden_shape).transpose(1, 2)
-        key_states = self.k_proj(hidden_states).view(hidden_shape).transpose(1, 2)
-        value_states = self.v_proj(hidden_states).view(hidden_shape).transpose(1, 2)
-
-        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
-        attn_output, attn_weights = attention_interface(
-            self,
-            query_states,
-            key_states,
-            value_states,
-            None,
-            dropout=self.attention_dropout if self.training else 0.0,
-            scaling=self.scaling,
-            is_causal=self.is_causal,
-            **kwargs,
-        )
-        attn_output = attn_output.reshape(*input_shape, -1).contiguous()
-        return self.o_proj(attn_output), attn_weights
+        hidden_states = torch.cat((prefix.expand(batch_size, -1, -1), patches), dim=1)
+        return self.pre_layernorm(hidden_states), feature_map
 
 
 class AnatomyVLMMLP(nn.Module):
     def __init__(self, config: AnatomyVLMVisionConfig):
         super().__init__()
         self.activation_fn = ACT2FN[config.hidden_act]
-        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.gate_proj = None
+        if config.gated_mlp:
+            self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=config.mlp_bias)
+        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size, bias=config.mlp_bias)
+        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.mlp_bias)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        if self.gate_proj is not None:
+            return self.fc2(self.activation_fn(self.gate_proj(hidden_states)) * self.fc1(hidden_states))
         return self.fc2(self.activation_fn(self.fc1(hidden_states)))
 
 
@@ -290,16 +252,18 @@ class AnatomyVLMVisionPreTrainedModel(PreTrainedModel):
         if isinstance(module, AnatomyVLMEmbeddings):
             for parameter in module.parameters(recurse=False):
                 init.trunc_normal_(parameter, mean=0.0, std=std)
-            # Trained from scratch, patches have to know from the first step where they are.
-            positions = sine_positions(module.grid_size, self.config.hidden_size)
-            init.copy_(module.position_embeddings, POSITION_SCALE * positions)
+            if module.position_embeddings is not None:
+                # Trained from scratch, patches have to know from the first step where they are.
+                positions = sine_positions(module.grid_size, self.config.hidden_size)
+                init.copy_(module.position_embeddings, POSITION_SCALE * positions)
         elif isinstance(module, AnatomyVLMLayerScale):
             init.constant_(module.weight, module.initial_value)
 
 
 class AnatomyVLMVisionModel(AnatomyVLMVisionPreTrainedModel):
     """
-    The vision tower: [CLS], anatomy queries, registers and patches attend to each other in every layer.
+    The vision tower: [CLS], anatomy queries, registers and patches attend to each other in every layer, unless
+    `config.query_attention` or `config.cls_attention` says that the former only read.
 
     `last_hidden_state` is `(batch_size, 1 + num_anatomy_queries + num_register_tokens + num_patches, hidden_size)`,
     `pooler_output` its [CLS] state. Any input size of at least one patch works; what does not fill a patch at the
@@ -330,6 +294,15 @@ class AnatomyVLMVisionModel(AnatomyVLMVisionPreTrainedModel):
         if pixel_values is None:
             raise ValueError("You have to specify `pixel_values`: the vision tower reads images.")
         hidden_states, feature_map = self.embeddings(pixel_values)
+        config = self.config
+        if config.position_embedding_type == "rope":
+            kwargs["position_embeddings"] = rotary_positions(
+                pixel_values.shape[-2] // config.patch_size,
+                pixel_values.shape[-1] // config.patch_size,
+                config.hidden_size // config.num_attention_heads,
+                config.rope_theta,
+                hidden_states.device,
+            )
         for layer in self.layers:
             hidden_states = layer(hidden_states, **kwargs)
         last_hidden_state = self.layernorm(hidden_states)
