@@ -87,8 +87,13 @@ class AnatomyVLMForSemanticSegmentation(AnatomyVLMVisionPreTrainedModel):
         if pixel_values is None:
             raise ValueError("You have to specify `pixel_values`: segmentation needs images.")
         wanted = kwargs.pop("output_hidden_states", self.config.output_hidden_states)
-        outputs = self.vision_model(pixel_values, output_hidden_states=True, **kwargs)
-        logits = self.decode(pixel_values, outputs.hidden_states, outputs.feature_map)
+        # What does not fill a patch is not seen by the tower, and its edge is no place of a patch.
+        patch_size, (height, width) = self.config.patch_size, pixel_values.shape[-2:]
+        seen = pixel_values[..., : height // patch_size * patch_size, : width // patch_size * patch_size]
+        outputs = self.vision_model(seen, output_hidden_states=True, **kwargs)
+        logits = self.decode(seen, outputs.hidden_states, outputs.feature_map)
+        rest = (0, width - seen.shape[-1], 0, height - seen.shape[-2])
+        logits = nn.functional.pad(logits, rest, mode="replicate")
         loss = None
         if labels is not None:
             masks = structure_masks(labels, self.config.num_labels - 1)
@@ -104,7 +109,10 @@ class AnatomyVLMForSemanticSegmentation(AnatomyVLMVisionPreTrainedModel):
     def decode(
         self, pixel_values: torch.Tensor, hidden_states: tuple[torch.Tensor, ...], feature_map: torch.Tensor | None
     ) -> torch.Tensor:
-        """Logits of the structures `(batch_size, num_labels - 1, height, width)` from what the tower gives."""
+        """
+        Logits of the structures `(batch_size, num_labels - 1, height, width)` from what the tower gives for a film
+        whose sides are multiples of the patch size.
+        """
         config = self.config
         height, width = pixel_values.shape[-2:]
         grid = (height // config.patch_size, width // config.patch_size)

@@ -5,10 +5,12 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
-from transformers.utils import PROCESSOR_NAME, SAFE_WEIGHTS_NAME
+from transformers.utils import PROCESSOR_NAME
 
 from anatomy_vlm.modeling import AnatomyVLMConfig, AnatomyVLMModel, AnatomyVLMVisionConfig, AnatomyVLMVisionModel
 from anatomy_vlm.processing import AnatomyVLMImageProcessorPil, AnatomyVLMProcessor
@@ -28,32 +30,38 @@ class ExportError(ValueError):
     """A checkpoint that cannot be exported; the message names it and the cure."""
 
 
-def _reference(cls: type) -> str:
+def reference(cls: type) -> str:
+    """`module.Class` as an `auto_map` names it."""
     return f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
 
 
-def _write(model: AnatomyVLMModel, processor: AnatomyVLMProcessor, folder: Path) -> None:
+def _write(model: AnatomyVLMModel, processor: AnatomyVLMProcessor, folder: Path, max_shard_size: str) -> None:
     """With the code beside, so that it loads without this package."""
     # `auto_map` is written for this export only: a training checkpoint carries no code.
     model.config.auto_map = {
-        "AutoConfig": _reference(AnatomyVLMConfig),
-        **{name: _reference(AnatomyVLMModel) for name in AUTO_MODELS},
+        "AutoConfig": reference(AnatomyVLMConfig),
+        **{name: reference(AnatomyVLMModel) for name in AUTO_MODELS},
     }
     model.config.vision_config.auto_map = {
-        "AutoConfig": _reference(AnatomyVLMVisionConfig),
-        "AutoModel": _reference(AnatomyVLMVisionModel),
+        "AutoConfig": reference(AnatomyVLMVisionConfig),
+        "AutoModel": reference(AnatomyVLMVisionModel),
     }
     try:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, max_shard_size=max_shard_size)
     finally:
         del model.config.auto_map
         del model.config.vision_config.auto_map
     processor.save_pretrained(folder)
     path = folder / PROCESSOR_NAME
     saved = json.loads(path.read_text(encoding="utf-8"))
-    saved["auto_map"] = {"AutoProcessor": _reference(AnatomyVLMProcessor)}
+    saved["auto_map"] = {"AutoProcessor": reference(AnatomyVLMProcessor)}
     saved["image_processor"]["auto_map"] = {"AutoImageProcessor": IMAGE_PROCESSORS}
     path.write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    copy_code(folder)
+
+
+def copy_code(folder: Path) -> None:
+    """Put all files that travel beside each other into `folder`."""
     for cls in (AnatomyVLMModel, AnatomyVLMImageProcessorPil):
         sources = Path(inspect.getfile(sys.modules[cls.__module__])).parent
         for source in sorted(sources.glob(FAMILY)):
@@ -75,6 +83,26 @@ def _take_place(new: Path, folder: Path) -> None:
     shutil.rmtree(old)
 
 
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """
+    A folder to write to, which takes the place of `folder` at the end of the block; on an error it is removed.
+
+    Raises:
+        ExportError: if `folder` holds something else than a model.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").is_file():
+        raise ExportError(f"{folder}: not empty and no model folder; choose another one")
+    scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+        _take_place(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
 def store_half(path: Path) -> None:
     """Store the tensors of a safetensors file in float16; `config.dtype` still says how they are loaded."""
     tensors = {name: t.half() if t.is_floating_point() else t for name, t in load_file(path).items()}
@@ -90,6 +118,7 @@ def export(
     card: str | None = None,
     half: bool = False,
     code: bool = True,
+    max_shard_size: str = "50GB",
 ) -> Path:
     """
     Write a self-contained folder: it loads with this package, and without it by `trust_remote_code=True`.
@@ -101,6 +130,7 @@ def export(
         card: Text of the model card `README.md`; by default that of the checkpoint, if it has one.
         half: Store the weights in float16, half the size; they are loaded as float32 all the same.
         code: Put the code beside the weights; without it the folder loads with this package only.
+        max_shard_size: Size of the files that the weights are cut into.
 
     Raises:
         CheckpointError: if the checkpoint cannot be loaded.
@@ -114,22 +144,15 @@ def export(
     if processor is None:
         raise ExportError("export needs the processor of the model")
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").is_file():
-        raise ExportError(f"{folder}: not empty and no model folder; choose another one")
-    scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    try:
+    with new_folder(folder) as scratch:
         if code:
-            _write(model, processor, scratch)
+            _write(model, processor, scratch, max_shard_size)
         else:
-            model.save_pretrained(scratch)
+            model.save_pretrained(scratch, max_shard_size=max_shard_size)
             processor.save_pretrained(scratch)
         if half:
-            store_half(scratch / SAFE_WEIGHTS_NAME)
+            for shard in scratch.glob("*.safetensors"):
+                store_half(shard)
         if card is not None:
             (scratch / "README.md").write_text(card, encoding="utf-8")
-        _take_place(scratch, folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return folder

@@ -13,6 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from anatomy_vlm.training.export_hub import export
+    from anatomy_vlm.training.export_segmentation import export_segmentation, is_segmentation
 
-    print(f"exported to {export(args.model, args.folder, half=args.half, code=not args.no_code)}")
+    write = export_segmentation if is_segmentation(args.model) else export
+    print(f"exported to {write(args.model, args.folder, half=args.half, code=not args.no_code)}")
     return 0

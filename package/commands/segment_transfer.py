@@ -43,8 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--train-films", nargs="+", default=["5", "20", "all"], metavar="N", help="numbers of films, or all"
     )
     study.add_argument("--folds", type=whole_number, default=5, metavar="N", help="default: 5; 0: the data's splits")
-    study.add_argument("--learning-rates", nargs="+", type=float, default=[1e-3, 3e-3, 1e-2], metavar="R")
-    study.add_argument("--selection-steps", type=positive_int, default=100, metavar="N", help="per learning rate")
+    study.add_argument(
+        "--learning-rates",
+        nargs="+",
+        type=float,
+        default=[1e-3, 3e-3, 1e-2],
+        metavar="R",
+        help="to choose from on validation films (default: 0.001 0.003 0.01)",
+    )
     study.add_argument("--steps", type=positive_int, default=500, metavar="N", help="of a training (default: 500)")
     study.add_argument("--batch-size", type=positive_int, default=8, metavar="N", help="default: 8")
     study.add_argument(
@@ -72,7 +78,6 @@ def run(args: argparse.Namespace) -> int:
         train_films=[_films(text) for text in args.train_films],
         folds=args.folds,
         learning_rates=args.learning_rates,
-        selection_steps=args.selection_steps,
         seed=args.seed,
         training=SegmentationSettings(
             steps=args.steps,

@@ -3,20 +3,22 @@
 import copy
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from anatomy_vlm.processing.atomic_files import write_json
+from anatomy_vlm.processing.atomic_files import replacing, write_json
 from anatomy_vlm.training.segmentation.batches import CanvasFilms
 from anatomy_vlm.training.segmentation.films import MaskedFilms
 from anatomy_vlm.training.segmentation.networks import METHODS, Encoder
@@ -32,8 +34,8 @@ class StudySettings:
         train_films: Numbers of films to train on; 0 stands for all.
         folds: Of the cross-validation by patient; 0 takes the splits of the data.
         validation_share: Share of the training patients of a fold that learning rates are chosen on; never trained on.
-        learning_rates: To choose from, for each network and fold.
-        selection_films, selection_steps: Each learning rate is tried on so many films for so many steps.
+        learning_rates: To choose from, for each network and fold, by the Dice on its validation films.
+        selection_films: Each learning rate is tried on so many training films; the best serves all numbers of films.
         seed: Of folds, networks and training.
         training: What all networks are trained with.
     """
@@ -44,7 +46,6 @@ class StudySettings:
     validation_share: float = 0.2
     learning_rates: Sequence[float] = (3e-4, 1e-3, 3e-3)
     selection_films: int = 20
-    selection_steps: int = 100
     seed: int = 0
     training: SegmentationSettings = field(default_factory=SegmentationSettings)
 
@@ -144,6 +145,7 @@ class Study:
                 for films in self.settings.train_films:
                     yield Run(method, films, fold)
 
+    @cached_property
     def key(self) -> str:
         """Stands for all that a result depends on, besides the code; files count by their names."""
         settings = asdict(self.settings)
@@ -157,42 +159,35 @@ class Study:
             digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def result(self, run: Run, key: str) -> dict[str, Any] | None:
+    def result(self, run: Run) -> dict[str, Any] | None:
         """What an earlier session measured, if it was the same run."""
         try:
             kept = json.loads(self._file(run.name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return kept if kept.get("key") == key else None
+        return kept if kept.get("key") == self.key else None
 
-    def do(self, run: Run, key: str) -> dict[str, Any]:
+    def do(self, run: Run) -> dict[str, Any]:
         """Train and test one network."""
-        settings, started = self.settings, time.time()
-        rate, tried = self._learning_rate(run, key)
+        started, chosen = time.time(), self._selection(run)
         indices = run.fold.train[: run.films or None]
-        seed = self._seed(run)
-        network = self.encoder.build(run.method, self.films.structures, seed)
-        scratch = self.folder / "checkpoints" / run.name
-        trained = train_network(
-            network,
-            self.canvas,
-            indices,
-            settings.training,
-            learning_rate=rate,
-            folder=scratch,
-            seed=seed,
-            encoder_factor=self._encoder_factor(run),
-        )
+        if chosen["films"] == list(indices):
+            # This very network has been trained to choose the learning rate.
+            network = self.encoder.build(run.method, self.films.structures, self._seed(run))
+            network.load_state_dict(load_file(self._weights(run)))
+            trained = chosen["trained"]
+        else:
+            network, trained = self._train(run, indices, chosen["learning_rate"], run.name)
         if self.keep_models:
             save_network(network, self.canvas, self.folder / "models" / run.name)
         return {
-            "key": key,
+            "key": self.key,
             "method": run.method,
             "train_films": len(indices),
             "all_films": run.films == 0,
             "fold": run.fold.name,
-            "learning_rate": rate,
-            "validation_dice_by_learning_rate": tried,
+            "learning_rate": chosen["learning_rate"],
+            "validation_dice_by_learning_rate": chosen["tried"],
             **trained,
             "seconds": round(time.time() - started, 1),
             "films": score_films(network, self.canvas, run.fold.test),
@@ -201,42 +196,62 @@ class Study:
     def save(self, run: Run, result: dict[str, Any]) -> None:
         write_json(self._file(run.name), result)
 
-    def _learning_rate(self, run: Run, key: str) -> tuple[float, dict[str, float]]:
-        """That with the best Dice on the validation films of the fold; chosen once for all numbers of films."""
-        settings = self.settings
-        if len(settings.learning_rates) == 1:
-            return settings.learning_rates[0], {}
+    def _selection(self, run: Run) -> dict[str, Any]:
+        """
+        The learning rate of a network in a fold, with what was `tried`: that with the best Dice on the validation
+        films. Its weights are kept, for they are those of the run with as many `films`.
+        """
+        rates = self.settings.learning_rates
+        if len(rates) == 1:
+            return {"learning_rate": rates[0], "tried": {}, "films": [], "trained": {}}
         name = f"{run.method}-rates-{run.fold.name}"
         try:
             kept = json.loads(self._file(name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             kept = {}
-        if kept.get("key") != key:
-            seed, tried = self._seed(run), {}
-            for rate in settings.learning_rates:
-                network = self.encoder.build(run.method, self.films.structures, seed)
-                train_network(
-                    network,
-                    self.canvas,
-                    run.fold.train[: settings.selection_films],
-                    settings.training,
-                    learning_rate=rate,
-                    folder=self.folder / "checkpoints" / f"{name}-{rate:g}",
-                    seed=seed,
-                    steps=settings.selection_steps,
-                    encoder_factor=self._encoder_factor(run),
-                )
-                tried[f"{rate:g}"] = canvas_dice(network, self.canvas, run.fold.validation)
-            kept = {"key": key, "tried": tried}
-            write_json(self._file(name), kept)
-        tried = kept["tried"]
-        return max(settings.learning_rates, key=lambda rate: tried[f"{rate:g}"]), tried
+        if kept.get("key") == self.key and self._weights(run).is_file():
+            return kept
+        indices = run.fold.train[: self.settings.selection_films]
+        tried: dict[str, float] = {}
+        for rate in rates:
+            network, trained = self._train(run, indices, rate, f"{name}-{rate:g}")
+            score = canvas_dice(network, self.canvas, run.fold.validation)
+            if score > max(tried.values(), default=-1.0):
+                kept = {"key": self.key, "learning_rate": rate, "films": list(indices), "trained": trained}
+                weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+                with replacing(self._weights(run)) as beside:
+                    save_file(weights, beside)
+            tried[f"{rate:g}"] = score
+        kept["tried"] = tried
+        write_json(self._file(name), kept)
+        return kept
+
+    def _train(
+        self, run: Run, indices: Sequence[int], learning_rate: float, name: str
+    ) -> tuple[nn.Module, dict[str, Any]]:
+        seed, scratch = self._seed(run), self.folder / "checkpoints" / f"{name}-{self.key}"
+        network = self.encoder.build(run.method, self.films.structures, seed)
+        trained = train_network(
+            network,
+            self.canvas,
+            indices,
+            self.settings.training,
+            learning_rate=learning_rate,
+            folder=scratch,
+            seed=seed,
+            encoder_factor=self._encoder_factor(run),
+        )
+        shutil.rmtree(scratch, ignore_errors=True)
+        return network, trained
 
     def _encoder_factor(self, run: Run) -> float:
         return self.settings.training.encoder_factor if run.method.startswith("tuned") else 1.0
 
     def _seed(self, run: Run) -> int:
         return self.settings.seed + self.folds.index(run.fold)
+
+    def _weights(self, run: Run) -> Path:
+        return self.folder / "runs" / f"{run.method}-rates-{run.fold.name}.safetensors"
 
     def _file(self, name: str) -> Path:
         return self.folder / "runs" / f"{name}.json"
@@ -263,13 +278,13 @@ def run_study(study: Study) -> list[dict[str, Any]]:
     Returns:
         Per run what `Study.do` gives.
     """
-    key, results = study.key(), []
+    results = []
     runs = list(study.runs())
     for run in (bar := tqdm(runs, desc="segmentation", unit="run", disable=None)):
         bar.set_postfix_str(run.name)
-        result = study.result(run, key)
+        result = study.result(run)
         if result is None:
-            result = study.do(run, key)
+            result = study.do(run)
             study.save(run, result)
         results.append(result)
     return results

@@ -97,7 +97,6 @@ def train_network(
     learning_rate: float,
     folder: str | Path,
     seed: int = 0,
-    steps: int | None = None,
     encoder_factor: float = 1.0,
 ) -> dict[str, Any]:
     """
@@ -111,13 +110,12 @@ def train_network(
         learning_rate: Its peak.
         folder: Of the checkpoints, if there are any.
         seed: Of the order of films and of the augmentation.
-        steps: In place of those of the settings.
         encoder_factor: Learning rate of the encoder as a share of `learning_rate`.
 
     Returns:
         The loss of the last step that was logged, and the number of trained weights.
     """
-    steps = steps or settings.steps
+    steps = settings.steps
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,

@@ -1,0 +1,86 @@
+"""Write a folder of a segmentation model that loads anywhere: weights, image processor, the code of both."""
+
+import json
+from pathlib import Path
+
+from transformers import AutoImageProcessor
+from transformers.image_processing_utils import BaseImageProcessor
+from transformers.utils import IMAGE_PROCESSOR_NAME, SAFE_WEIGHTS_NAME
+
+from anatomy_vlm.modeling import AnatomyVLMForSemanticSegmentation, AnatomyVLMSegmentationConfig
+from anatomy_vlm.training.export_hub import (
+    IMAGE_PROCESSORS,
+    ExportError,
+    copy_code,
+    new_folder,
+    reference,
+    store_half,
+)
+
+
+def is_segmentation(source: str | Path) -> bool:
+    """Is this the folder of a segmentation model?"""
+    try:
+        config = json.loads((Path(source) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("model_type") == AnatomyVLMSegmentationConfig.model_type
+
+
+def export_segmentation(
+    model: AnatomyVLMForSemanticSegmentation | str | Path,
+    folder: str | Path,
+    image_processor: BaseImageProcessor | None = None,
+    card: str | None = None,
+    half: bool = False,
+    code: bool = True,
+) -> Path:
+    """
+    Write a self-contained folder: it loads with this package, and without it by `trust_remote_code=True`.
+
+    Args:
+        model: The model, or a folder to load with its image processor.
+        folder: Where to write; an export that was there before stays until the new one is complete.
+        image_processor: With a model that is not a folder.
+        card: Text of the model card `README.md`; by default that of the folder, if it has one.
+        half: Store the weights in float16, half the size.
+        code: Put the code beside the weights.
+
+    Raises:
+        ExportError: if the model cannot be loaded, or `folder` holds something else.
+    """
+    if isinstance(model, str | Path):
+        source = Path(model)
+        if card is None and (source / "README.md").is_file():
+            card = (source / "README.md").read_text(encoding="utf-8")
+        try:
+            model = AnatomyVLMForSemanticSegmentation.from_pretrained(source, local_files_only=True)
+            image_processor = AutoImageProcessor.from_pretrained(source, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ExportError(f"{source}: cannot be loaded: {' '.join(str(error).split())}") from error
+    if image_processor is None:
+        raise ExportError("export needs the image processor of the model")
+    with new_folder(Path(folder)) as scratch:
+        # `auto_map` is written for this export only: a training checkpoint carries no code.
+        if code:
+            model.config.auto_map = {
+                "AutoConfig": reference(AnatomyVLMSegmentationConfig),
+                "AutoModelForSemanticSegmentation": reference(AnatomyVLMForSemanticSegmentation),
+            }
+        try:
+            model.save_pretrained(scratch)
+        finally:
+            if code:
+                del model.config.auto_map
+        image_processor.save_pretrained(scratch)
+        if code:
+            path = scratch / IMAGE_PROCESSOR_NAME
+            saved = json.loads(path.read_text(encoding="utf-8"))
+            saved["auto_map"] = {"AutoImageProcessor": IMAGE_PROCESSORS}
+            path.write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            copy_code(scratch)
+        if half:
+            store_half(scratch / SAFE_WEIGHTS_NAME)
+        if card is not None:
+            (scratch / "README.md").write_text(card, encoding="utf-8")
+    return Path(folder)
