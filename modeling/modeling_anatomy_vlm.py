@@ -1,9 +1,11 @@
 # Copyright 2026 The Anatomy-VLM authors. Licensed under the Apache License, Version 2.0.
 """PyTorch Anatomy-VLM model (arXiv 2511.08402)."""
 
+from typing import Any
+
 import torch
 from torch import nn
-from transformers import AutoModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.processing_utils import Unpack
@@ -14,6 +16,7 @@ from .heads_anatomy_vlm import AnatomyVLMBoxHead, AnatomyVLMGlimpse, AnatomyVLMR
 from .losses_anatomy_vlm import assign_boxes, binary_loss, box_losses
 from .output_anatomy_vlm import LARGE_LOGITS, AnatomyVLMOutput
 from .region_losses_anatomy_vlm import ContrastTotals, region_phrase_loss
+from .text_source_anatomy_vlm import build_text_model
 from .vision_anatomy_vlm import AnatomyVLMVisionModel, AnatomyVLMVisionPreTrainedModel
 
 
@@ -57,7 +60,7 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         super().__init__(config)
         vision_size, text_size = config.vision_config.hidden_size, config.text_config.hidden_size
         self.vision_model = AnatomyVLMVisionModel._from_config(config.vision_config)
-        self.text_model = AutoModel.from_config(config.text_config)
+        self.text_model = build_text_model(config.text_config)
 
         self.box_head = AnatomyVLMBoxHead(config)
         self.presence_head = nn.Linear(vision_size, 1)
@@ -75,6 +78,34 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
 
         # Initialize weights and apply final processing
         self.post_init()
+
+    @classmethod
+    def from_vision_text_pretrained(
+        cls,
+        vision: str | PreTrainedModel,
+        text: str | PreTrainedModel,
+        vision_config: dict[str, Any] | None = None,
+        **config: Any,
+    ) -> "AnatomyVLMModel":
+        r"""
+        A model whose towers are public ones; queries, heads and projections are new, in eval mode and float32.
+
+        Args:
+            vision (`str` or `PreTrainedModel`):
+                A vision transformer: Hub id, folder or loaded model of ViT, DeiT, ViTMAE, DINOv2 (also with
+                registers, such as RAD-DINO), DINOv3, SigLIP, SigLIP 2 or CLIP.
+            text (`str` or `PreTrainedModel`): A text encoder of Transformers; without code of its own.
+            vision_config (`dict`, *optional*):
+                Fields of [`AnatomyVLMVisionConfig`] over those of the source, such as `image_size`, or
+                `{"query_attention": "read_only"}` for features that are exactly those of the source.
+            config: Fields of [`AnatomyVLMConfig`]; without `text_pooling`, the encoder's own.
+
+        Raises:
+            ValueError: if a tower cannot be found or converted, or if weights are missing or left over.
+        """
+        from .pretrained_anatomy_vlm import join_towers
+
+        return join_towers(cls, vision, text, vision_config, config)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.text_model.get_input_embeddings()
@@ -102,7 +133,7 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         states = outputs["last_hidden_state"]
         if self.config.text_pooling == "cls":
             return states[:, 0]
-        if attention_mask is None:
+        if attention_mask is None or self.config.text_length is not None:
             return states.mean(1)
         weights = attention_mask.to(states.dtype)[..., None]
         return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
@@ -176,7 +207,23 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         states = (self.vision_model.layernorm(state) for state in hidden_states[1:-1])
         return torch.stack([self.box_head(*self._split(pixel_values, state), feature_map) for state in states])
 
+    def sentence_features(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
+        """The `text_features` of `forward`, before the projection: `(text_batch_size, text_hidden_size)`."""
+        return self.pool_text(self._encode_text(input_ids, attention_mask, token_type_ids, **kwargs), attention_mask)
+
     def _encode_text(self, input_ids, attention_mask, token_type_ids, **kwargs) -> BaseModelOutputWithPooling:
+        length = self.config.text_length
+        if length is not None:
+            # The padding is a part of what such an encoder reads.
+            padding = (0, max(length - input_ids.shape[-1], 0))
+            input_ids = nn.functional.pad(input_ids, padding, value=self.config.text_config.pad_token_id or 0)
+            attention_mask = None
         if token_type_ids is not None:  # not every encoder has them
             kwargs["token_type_ids"] = token_type_ids
         return self.text_model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
@@ -205,7 +252,7 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         input_ids (`torch.LongTensor` of shape `(num_texts, sequence_length)`, *optional*):
             Prompts or phrases. Every text is compared with every image and region.
         text_features (`torch.FloatTensor` of shape `(num_texts, text_hidden_size)`, *optional*):
-            Sentence features that the frozen encoder gave earlier (`pool_text`), instead of `input_ids`.
+            Sentence features that the frozen encoder gave earlier (`sentence_features`), instead of `input_ids`.
         boxes (`torch.FloatTensor` of shape `(batch_size, num_regions, 4)`, *optional*):
             True boxes, (x0, y0, x1, y1) as fractions of the model's input.
         box_mask (`torch.BoolTensor` of shape `(batch_size, num_regions)`, *optional*):
@@ -232,9 +279,7 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         vision_kwargs = {**kwargs, "output_hidden_states": True} if auxiliary else kwargs
         vision_outputs = self.vision_model(pixel_values, **vision_kwargs)
         hidden_states, feature_map = vision_outputs.last_hidden_state, vision_outputs.feature_map
-        image_states, region_states, pred_boxes = self._look(
-            pixel_values, hidden_states, feature_map, region_boxes
-        )
+        image_states, region_states, pred_boxes = self._look(pixel_values, hidden_states, feature_map, region_boxes)
         num_regions = self.config.vision_config.num_anatomy_queries
         presence_logits = self.presence_head(hidden_states[:, 1 : 1 + num_regions])[..., 0]
         image_embeds = nn.functional.normalize(self.visual_projection(image_states), dim=-1)

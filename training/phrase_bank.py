@@ -74,8 +74,7 @@ def embed_texts(
     for start in tqdm(steps, desc="Embedding phrases", disable=not progress, leave=False):
         chosen = order[start : start + batch_size]
         inputs = tokenizer([texts[i] for i in chosen], padding=True, truncation=True, return_tensors="pt").to(device)
-        outputs = encoder(**inputs)
-        features[chosen] = model.pool_text(outputs, inputs["attention_mask"]).float().cpu()
+        features[chosen] = model.sentence_features(**inputs).float().cpu()
     encoder.train(was_training)
     return features
 
@@ -112,7 +111,9 @@ class PhraseBank:
         A stored bank is memory-mapped: the processes of a machine share one copy. Of several that ask at once, one
         embeds and the others wait.
         """
-        key = bank_key(model.text_model, tokenizer, model.config.text_pooling, texts)
+        pooling, length = model.config.text_pooling, model.config.text_length
+        pooling = pooling if length is None else f"{pooling} of {length} tokens"
+        key = bank_key(model.text_model, tokenizer, pooling, texts)
         if folder is None:
             return cls(texts, embed_texts(model, tokenizer, texts, progress=progress), key)
         path = Path(folder) / f"{key[:16]}.safetensors"
