@@ -78,15 +78,20 @@ class PhraseBook:
         return {text: index for index, text in enumerate(self.texts)}
 
     @cached_property
+    def _statements(self) -> list[Statement]:
+        """Decoded once: a sampler asks for hundreds of them per image."""
+        return [decode_statement(meaning) for meaning in self.meanings]
+
+    @cached_property
     def _ids_of_statement(self) -> dict[tuple[Statement, bool], NDArray[np.int64]]:
         groups: dict[tuple[Statement, bool], list[int]] = {}
-        for index, (meaning, is_attribute) in enumerate(zip(self.meanings, self.is_attribute, strict=True)):
-            groups.setdefault((decode_statement(meaning), bool(is_attribute)), []).append(index)
+        for index, (statement, is_attribute) in enumerate(zip(self._statements, self.is_attribute, strict=True)):
+            groups.setdefault((statement, bool(is_attribute)), []).append(index)
         return {key: np.array(ids) for key, ids in groups.items()}
 
     def statement(self, index: int) -> Statement:
         """What text `index` claims."""
-        return decode_statement(self.meanings[index])
+        return self._statements[index]
 
     def ids_of(self, statement: Statement, *, attributes: bool = False) -> NDArray[np.int64]:
         """Indices of the texts of a claim, ascending; of those that describe attributes, or of all others."""
