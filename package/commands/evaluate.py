@@ -11,7 +11,7 @@ from anatomy_vlm.commands.arguments import add_device_arguments, add_split_argum
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="folder or Hub id of a model")
+    parser.add_argument("model", metavar="MODEL", help="folder or Hub id of a model, or phantom-reference")
     add_split_arguments(parser, "test", "split to evaluate")
     parser.add_argument("--validation", default="validation", metavar="NAME", help="split of the thresholds")
     parser.add_argument("--train", default="train", metavar="NAME", help="split of the baselines")
@@ -34,7 +34,9 @@ def run(args: argparse.Namespace) -> int:
     from anatomy_vlm.processing.atomic_files import write_json
     from anatomy_vlm.training.evaluation import evaluate_model
     from anatomy_vlm.training.model_folder import load_checkpoint
+    from anatomy_vlm.training.receipts.model import find_model
 
+    args.model = find_model(args.model)
     model, processor = load_checkpoint(args.model)
     splits = read_splits(args.data, args.split)
     settings = {

@@ -1,5 +1,6 @@
 """Tasks: what a receipt can be about. Each turns a model and named data into numbers, and tables for reading."""
 
+import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -94,6 +95,8 @@ class Outcome:
     table: Any = None
 
 
+# What is not here and looks like one may still be fetched.
+HUB_ID = re.compile(r"(?!outputs/)[\w-][\w.-]*/[\w-][\w.-]*")
 Task = Callable[[TaskInputs], Outcome]
 # Where the function of each task lives: module and name.
 TASKS = {
@@ -175,6 +178,10 @@ def measure_again(
         for name, row in receipt.data.items()
     }
     folder = None if receipt.model is None else find_model(receipt.model["source"], model)
+    if folder is not None and not Path(folder).is_dir() and not HUB_ID.fullmatch(folder):
+        raise UnverifiableError(
+            f"the model '{folder}' is not here; name its folder by --model, or make it again by: {receipt.command}"
+        )
     inputs = TaskInputs(folder, sources, receipt.settings, data_root, films, device, progress)
     return measure(receipt.task, inputs, receipt.command)[0]
 

@@ -93,8 +93,8 @@ def probing_table(inputs: TaskInputs) -> Outcome:
     head = ["probe of", *(f"AUC, {set_title(inputs, test)}" for test in test_sets(inputs))]
     about = (
         f"Trained on {len(train)} films of the usual look; logistic regression (C = 1) on standardised "
-        f"embeddings, of a group their mean. Findings: {', '.join(FINDING_NAMES[i] for i in wanted)}; in a set those that at least "
-        f"{least} films have and {least} have not. Chance: 0.5."
+        f"embeddings, of a group their mean. Findings: {', '.join(FINDING_NAMES[i] for i in wanted)}; in a set those "
+        f"that at least {least} films have and {least} have not. Chance: 0.5."
     )
     table = Table("Linear probes across sets, by group of regions", head, rows, notes(inputs, about))
     return Outcome(table.numbers, table)
