@@ -17,6 +17,7 @@ from anatomy_vlm.svg_charts import Curve, curves_chart
 
 _HEIGHT, _MAP_HEIGHT = 620, 420
 _SHOWN_REGIONS = 10
+_WHITE = 220  # level of the brightest parts, as in the overlays
 _TITLES = {"attention": "attention", "similarity": "similarity of patches", "random": "random orders, mean"}
 _CAPTIONS = {
     "attention": "Attention of the region's query, last layer.",
@@ -57,6 +58,8 @@ def heat_picture(film: Image.Image, values: np.ndarray, height: int = _MAP_HEIGH
     """
     size = max(1, round(film.width * height / film.height)), height
     grey = np.asarray(film.convert("L").resize(size, Image.Resampling.LANCZOS), dtype=np.float64)[..., None]
+    dark, bright = np.percentile(grey, (0.5, 99.5))
+    grey = np.clip((grey - dark) * _WHITE / max(bright - dark, 1.0), 0, 255)
     low, high = np.quantile(values, (0.5, 0.995))
     weight = np.clip((values - low) / max(high - low, 1e-9), 0, 1)
     soft = Image.fromarray((weight * 255).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
@@ -74,8 +77,8 @@ def _finding(evidence: Evidence, item: Record) -> dict[str, Any]:
         "score": f"{item['score']:.2f}",
         "threshold": f"{stated['threshold']:.2f}",
         "source": stated["threshold_source"],
-        "scale": "The score is a calibrated probability." if stated["calibrated"] else "The score is no probability.",
-        "decision": stated.get("decision", ""),
+        "scale": ("The score is a calibrated probability." if stated["calibrated"] else "The score is no probability.")
+        + (f" Conformal decision: {stated['decision']}." if "decision" in stated else ""),
         "cited": item["cited_region"],
         "regions": [_region(row, item["cited_region"]) for row in item["regions"][:_SHOWN_REGIONS]],
         "pictures": [
