@@ -19,7 +19,6 @@ from anatomy_vlm.training.studies.study import Study, Variant
 
 
 BANK, RECEIPT = "phrase_bank", "receipt.json"
-SCORING = {"bootstrap": 200, "min_events": 10, "batch_size": 32}
 # Options of the labels that nothing but the loss "fine" reads.
 OF_FINE = ("perturbation_probability", "perturbations", "attribute_negatives", "unmentioned_is_absent")
 
@@ -128,7 +127,7 @@ def score_run(study: Study, run: StudyRun, result: RunResult, *, device: str | N
         "epochs": study.epochs,
         "optimizer_steps": optimizer_steps(recipe, len(result.splits[recipe.data.train])),
         "seed": 0,
-        **SCORING,
+        **study.scoring,
     }
     path = run.folder / RECEIPT
     if path.is_file():
@@ -152,7 +151,7 @@ def run_study(
     variants: Sequence[str] = (),
     *,
     device: str | None = None,
-) -> dict[StudyRun, Receipt]:
+) -> list[tuple[StudyRun, Receipt]]:
     """
     Train and score the runs of a study; what an earlier call finished is not done again.
 
@@ -168,7 +167,7 @@ def run_study(
     """
     out = Path(out)
     runs = planned_runs(study, out, study.seeds if seeds is None else seeds, variants)
-    return {run: score_run(study, run, result, device=device) for run, result in train_runs(study, runs, out)}
+    return [(run, score_run(study, run, result, device=device)) for run, result in train_runs(study, runs, out)]
 
 
 def optimizer_steps(recipe: Recipe, num_images: int) -> int:

@@ -38,6 +38,8 @@ class Study:
         seeds: Of the runs, unless they are given.
         title: For tables.
         set: Settings of the recipe by dotted key, for every variant.
+        scoring: Settings of the scores: resamples of the intervals, patients with and without a finding that its AUC
+            needs, images at a time.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Study:
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     title: str = ""
     set: dict[str, Any] = field(default_factory=dict)
+    scoring: dict[str, int] = field(default_factory=lambda: {"bootstrap": 200, "min_events": 10, "batch_size": 32})
 
     def variant(self, name: str) -> Variant:
         """The variant of that name. Raises `RecipeError` where there is none."""
