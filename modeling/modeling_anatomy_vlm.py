@@ -16,7 +16,7 @@ from .heads_anatomy_vlm import AnatomyVLMBoxHead, AnatomyVLMGlimpse, AnatomyVLMR
 from .losses_anatomy_vlm import assign_boxes, binary_loss, box_losses
 from .output_anatomy_vlm import LARGE_LOGITS, AnatomyVLMOutput
 from .region_losses_anatomy_vlm import ContrastTotals, region_phrase_loss
-from .text_source_anatomy_vlm import build_text_model
+from .text_source_anatomy_vlm import build_text_model, feature_size
 from .vision_anatomy_vlm import AnatomyVLMVisionModel, AnatomyVLMVisionPreTrainedModel
 
 
@@ -58,7 +58,10 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
 
     def __init__(self, config: AnatomyVLMConfig):
         super().__init__(config)
-        vision_size, text_size = config.vision_config.hidden_size, config.text_config.hidden_size
+        vision_size, text_size = (
+            config.vision_config.hidden_size,
+            feature_size(config.text_config, config.text_pooling),
+        )
         self.vision_model = AnatomyVLMVisionModel._from_config(config.vision_config)
         self.text_model = build_text_model(config.text_config)
 

@@ -9,6 +9,7 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoTokenizer,
     BertConfig,
     BertModel,
     PreTrainedConfig,
@@ -75,7 +76,15 @@ def load_text_model(name: str, revision: str = "main") -> PreTrainedModel:
             f"{name}: the checkpoint holds weights for which its configuration has no place: "
             f"{', '.join(sorted(unexpected)[:5])}"
         )
-    return find_text_model(model).eval()
+    model = find_text_model(model)
+    if model.config.model_type in FULL_LENGTH:
+        # The configurations of SigLIP 2 name SigLIP's padding, its tokenizer has Gemma's.
+        try:
+            padding = AutoTokenizer.from_pretrained(name, revision=revision).pad_token_id
+        except (OSError, ValueError, ImportError, KeyError):
+            padding = None
+        model.config.pad_token_id = model.config.pad_token_id if padding is None else padding
+    return model.eval()
 
 
 def find_text_model(model: PreTrainedModel) -> PreTrainedModel:
@@ -116,6 +125,12 @@ def trained_length(config: PreTrainedConfig, pooling: str) -> int | None:
     return config.max_position_embeddings if full else None
 
 
+def feature_size(config: PreTrainedConfig, pooling: str) -> int:
+    """Width of the sentence features of an encoder."""
+    projected = pooling == "pooler" and config.model_type in FULL_LENGTH
+    return int((config.projection_size if projected else None) or config.hidden_size)
+
+
 def read_json(name: str, file: str, revision: str = "main") -> dict[str, Any] | None:
     """A JSON file of a Hub id or folder; None where there is none."""
     try:
@@ -143,4 +158,11 @@ def portable_config(config: PreTrainedConfig) -> dict[str, Any]:
     return values
 
 
-__all__ = ["build_text_model", "find_text_model", "load_text_model", "trained_length", "trained_pooling"]
+__all__ = [
+    "build_text_model",
+    "feature_size",
+    "find_text_model",
+    "load_text_model",
+    "trained_length",
+    "trained_pooling",
+]

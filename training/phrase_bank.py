@@ -67,7 +67,7 @@ def embed_texts(
     """
     encoder, device = model.text_model, model.device
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-    features = torch.empty(len(texts), model.config.text_config.hidden_size)
+    features = torch.empty(len(texts), model.text_projection.in_features)
     was_training = encoder.training
     encoder.eval()
     steps = range(0, len(order), batch_size)

@@ -27,7 +27,7 @@ class TextEncoder:
         package: An installed Python package that carries a Transformers model in its folder `model`.
         scratch: Fields of a `BertConfig` to initialise at random, with a tokenizer of the words of the phrases.
         revision: Revision of `name` on the Hub.
-        pooling: How token states become a sentence: "cls", "mean" or "pooler".
+        pooling: How token states become a sentence: "cls", "mean" or "pooler"; by default as the encoder was trained.
         layers: Keep only so many of the first layers.
         vocabulary_size: Keep only so many tokens: those of the run's phrases and the most frequent ones.
     """
@@ -36,9 +36,42 @@ class TextEncoder:
     package: str | None = None
     scratch: dict[str, Any] | None = None
     revision: str | None = None
-    pooling: str = "cls"
+    pooling: str | None = None
     layers: int | None = None
     vocabulary_size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """
+    A public vision transformer to start from.
+
+    Args:
+        name: A Hub id or local folder, see `anatomy_vlm.modeling.vision_conversion_anatomy_vlm`.
+        revision: Revision of `name` on the Hub.
+    """
+
+    name: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """
+    Low-rank adapters (arXiv 2106.09685) in the vision tower, whose own weights then rest but for its [CLS] and
+    anatomy queries; merged into it when the run is exported. Needs the extra `peft`.
+
+    Args:
+        r: Rank.
+        alpha: The adapters' output is scaled by `alpha / r`.
+        dropout: Dropout of the adapters' input.
+        targets: Linear layers that get one: of `q_proj`, `k_proj`, `v_proj`, `o_proj`, `fc1`, `fc2`, `gate_proj`.
+    """
+
+    r: int = 16
+    alpha: float = 32
+    dropout: float = 0.0
+    targets: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +79,9 @@ class ModelRecipe:
     """
     Args:
         text: The frozen text encoder.
-        vision: Fields of `AnatomyVLMVisionConfig`.
+        vision: Fields of `AnatomyVLMVisionConfig`, over those of the backbone where there is one.
+        backbone: A public vision transformer to start from; films are normalised as it was trained.
+        lora: Low-rank adapters in the vision tower.
         config: Further fields of `AnatomyVLMConfig`, such as `projection_dim` or `region_pooling`.
         attention: "sdpa", "eager", "flash_attention_2" or "flex_attention"; by default "sdpa" on a GPU and "eager" on
             the CPU, where the backward pass of sdpa takes 40 % of a step.
@@ -55,6 +90,8 @@ class ModelRecipe:
 
     text: TextEncoder
     vision: dict[str, Any] = field(default_factory=dict)
+    backbone: Backbone | None = None
+    lora: Lora | None = None
     config: dict[str, Any] = field(default_factory=dict)
     attention: str | None = None
     pretrained: str | None = None
@@ -172,6 +209,11 @@ def parse_recipe(values: Any, where: str = "recipe") -> Recipe:
         raise RecipeError(
             f"{where}: model.text needs exactly one of name, package and scratch, found {sources or 'none'}"
         )
+    for key, cls in (("backbone", Backbone), ("lora", Lora)):
+        if model.get(key) is not None:
+            model[key] = cls(**check_keys(model[key], cls, f"{where}: model.{key}"))
+    if model.get("backbone") is not None and model.get("pretrained") is not None:
+        raise RecipeError(f"{where}: model: backbone and pretrained are two beginnings; choose one")
     values["model"] = ModelRecipe(**model)
     values["data"] = DataRecipe(**check_keys(values["data"], DataRecipe, f"{where}: data"))
     if not isinstance(values["stages"], list) or not values["stages"]:

@@ -10,16 +10,21 @@ from transformers import PreTrainedTokenizerBase, set_seed
 
 from anatomy_vlm.modeling import AnatomyVLMConfig, AnatomyVLMModel
 from anatomy_vlm.modeling.losses_anatomy_vlm import xyxy_to_cxcywh
+from anatomy_vlm.modeling.pretrained_anatomy_vlm import copy_text_weights
+from anatomy_vlm.modeling.text_source_anatomy_vlm import portable_config, trained_length, trained_pooling
 from anatomy_vlm.processing import AnatomyVLMImageProcessorPil, AnatomyVLMProcessor
 from anatomy_vlm.processing.contrastive_sampler import ContrastiveLabelSampler
 from anatomy_vlm.processing.vocabulary import FINDING_NAMES, REGION_NAMES
+from anatomy_vlm.training.adapters import add_adapters
 from anatomy_vlm.training.augmentation import Augmentation
+from anatomy_vlm.training.backbone import image_options, load_backbone
 from anatomy_vlm.training.batches import LabelOptions
 from anatomy_vlm.training.model_folder import load_checkpoint
 from anatomy_vlm.training.phrase_bank import PhraseBank
 from anatomy_vlm.training.phrases import RunPhrases, collect_phrases
 from anatomy_vlm.training.prepared import NUM_REGIONS, prepare_dataset, unpack
 from anatomy_vlm.training.recipe import Recipe, RecipeError, check_keys
+from anatomy_vlm.training.streaming import ShardStream, StreamedImages
 from anatomy_vlm.training.tail_weights import tail_weights
 from anatomy_vlm.training.text_encoder import load_text_encoder
 from anatomy_vlm.training.text_targets import TextTargets
@@ -50,7 +55,11 @@ class Setup:
 
     def prepared(self, side: int) -> datasets.Dataset:
         """The training examples at `side` pixels, made once."""
-        if side not in self._prepared:
+        if side not in self._prepared and isinstance(self.train, ShardStream):
+            self._prepared[side] = StreamedImages(
+                self.train, self.processor.image_processor, side, self.sampler, self.recipe.seed
+            )
+        elif side not in self._prepared:
             self._prepared[side] = prepare_dataset(
                 self.train, self.processor.image_processor, side, self.sampler, self.bank.key
             )
@@ -68,25 +77,26 @@ def options(cls: type, values: dict[str, Any], where: str) -> Any:
 
 def build_model(recipe: Recipe, phrases: RunPhrases) -> tuple[AnatomyVLMModel, PreTrainedTokenizerBase]:
     """The model of a recipe with its text encoder's weights, and the tokenizer."""
-    encoder, tokenizer = load_text_encoder(recipe.model.text, phrases.book.texts, recipe.seed)
     where = f"recipe {recipe.name}: model"
-    text_config = encoder.config.to_dict()
-    # Where the encoder lay on this machine is nobody's business who gets the model.
-    text_config.pop("_name_or_path", None)
-    try:
-        config = AnatomyVLMConfig(
-            vision_config=recipe.model.vision,
-            text_config=text_config,
-            text_pooling=recipe.model.text.pooling,
-            **recipe.model.config,
-        )
-    except Exception as error:  # `strict` wraps what is wrong in errors of its own, which are no ValueErrors
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise RecipeError(f"{where}: {reason}") from error
     unknown = set(recipe.model.config) - set(AnatomyVLMConfig().to_dict())
     unknown |= set(recipe.model.vision) - set(AnatomyVLMConfig().vision_config.to_dict())
     if unknown:
         raise RecipeError(f"{where}: unknown keys {', '.join(sorted(unknown))}")
+    encoder, tokenizer = load_text_encoder(recipe.model.text, phrases.book.texts, recipe.seed)
+    set_seed(recipe.seed)
+    tower = load_backbone(recipe)
+    try:
+        pooling = recipe.model.text.pooling or trained_pooling(encoder.config, encoder.config.name_or_path or None)
+        config = AnatomyVLMConfig(
+            vision_config=recipe.model.vision if tower is None else tower.config.to_dict(),
+            # Where the encoder lay on this machine is nobody's business who gets the model.
+            text_config=portable_config(encoder.config),
+            text_pooling=pooling,
+            **{"text_length": trained_length(encoder.config, pooling), **recipe.model.config},
+        )
+    except Exception as error:  # `strict` wraps what is wrong in errors of its own, which are no ValueErrors
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise RecipeError(f"{where}: {reason}") from error
     set_seed(recipe.seed)
     model = AnatomyVLMModel(config)
     attention = recipe.model.attention or ("sdpa" if torch.cuda.is_available() else "eager")
@@ -94,7 +104,12 @@ def build_model(recipe: Recipe, phrases: RunPhrases) -> tuple[AnatomyVLMModel, P
         model.vision_model.set_attn_implementation(attention)
     except (ValueError, ImportError) as error:
         raise RecipeError(f"{where}: attention: {' '.join(str(error).split())}") from error
-    model.text_model.load_state_dict(encoder.state_dict())
+    if tower is not None:
+        model.vision_model.load_state_dict(tower.state_dict())
+    try:
+        copy_text_weights(encoder, model.text_model, pooling)
+    except ValueError as error:
+        raise RecipeError(f"{where}.text: {error}") from error
     if recipe.model.pretrained:
         source, _ = load_checkpoint(recipe.model.pretrained)
         state = {k: v for k, v in source.state_dict().items() if not k.startswith("text_model.")}
@@ -102,6 +117,9 @@ def build_model(recipe: Recipe, phrases: RunPhrases) -> tuple[AnatomyVLMModel, P
             model.load_state_dict(state, strict=False)
         except RuntimeError as error:
             raise RecipeError(f"{where}: {recipe.model.pretrained} has other sizes: {error}") from error
+    if recipe.model.lora is not None:
+        set_seed(recipe.seed)
+        add_adapters(model.vision_model, recipe.model.lora, where)
     return model, tokenizer
 
 
@@ -141,7 +159,7 @@ def build_setup(recipe: Recipe, train: datasets.Dataset, output: Path, progress:
     model, tokenizer = build_model(recipe, phrases)
     side = model.config.vision_config.image_size
     processor = AnatomyVLMProcessor(
-        AnatomyVLMImageProcessorPil(size={"height": side, "width": side}, **recipe.image_processor),
+        AnatomyVLMImageProcessorPil(size={"height": side, "width": side}, **image_options(recipe)),
         tokenizer,
         anatomy_labels=list(model.config.id2label.values()),
         finding_prompts=phrases.prompts,

@@ -5,10 +5,8 @@ from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
-import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
-    AutoModel,
     AutoTokenizer,
     BertConfig,
     BertModel,
@@ -18,6 +16,7 @@ from transformers import (
     set_seed,
 )
 
+from anatomy_vlm.modeling.text_source_anatomy_vlm import load_text_model
 from anatomy_vlm.training.recipe import RecipeError, TextEncoder
 from anatomy_vlm.training.text_shrinking import keep_first_layers, shrink_vocabulary
 
@@ -85,14 +84,10 @@ def load_text_encoder(
     revision = spec.revision or "main"
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-        model = AutoModel.from_pretrained(source, revision=revision, dtype=torch.float32)
+        model = load_text_model(source, revision)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise RecipeError(f"cannot load the text encoder {source!r}: {reason}") from error
-    # Dual encoders (CLIP, SigLIP, BiomedCLIP-like) hold the text tower inside.
-    model = getattr(model, "text_model", model)
-    if not hasattr(model.config, "hidden_size"):
-        raise RecipeError(f"{source!r} is no text encoder: its configuration has no hidden_size")
     try:
         if spec.layers is not None:
             keep_first_layers(model, spec.layers)
