@@ -25,6 +25,7 @@ _COMMANDS = (
     ("study", "study", "train and compare the variants of a study over several seeds"),
     ("tables", "tables", "make the tables of the paper, with intervals, baselines and receipts"),
     ("calibrate", "calibrate", "make a model's scores probabilities, on a validation split"),
+    ("robustness", "robustness", "what scores survive and rest on: negation, side, masks, corruptions, groups"),
     ("segment-transfer", "segment_transfer", "transfer the encoder to masks, beside a plain U-Net, in one table"),
     ("export", "export", "write a self-contained folder of a trained model"),
     ("push", "push", "publish a model on the Hugging Face Hub"),
