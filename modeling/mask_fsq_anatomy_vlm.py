@@ -1,0 +1,129 @@
+# Copyright 2026 The Anatomy-VLM authors. Licensed under the Apache License, Version 2.0.
+"""Our mask code: 4 place tokens and 20 shape tokens of a finite scalar quantiser (Mentzer et al., arXiv 2309.15505).
+
+Sixteen shape tokens belong to a 4 x 4 grid of the box, four to the whole shape; attention among all of them on both
+sides lets each say what the others have not said. There is no codebook to collapse: every number of levels is used.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from .mask_codec_anatomy_vlm import RasterCodec
+
+
+class _ConvolutionBlock(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(1, channels)
+        self.convolution1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.convolution2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        update = self.convolution1(nn.functional.silu(self.norm(hidden_states)))
+        return hidden_states + self.convolution2(nn.functional.silu(update))
+
+
+class _Mixer(nn.Module):
+    """Pre-norm attention among the tokens of one mask."""
+
+    def __init__(self, hidden_size: int, num_layers: int):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(
+            hidden_size, 4, 2 * hidden_size, 0.0, "gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, num_layers, enable_nested_tensor=False)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.layers(tokens)
+
+
+class AnatomyMaskCodec(RasterCodec):
+    """
+    Args:
+        levels: Levels of the numbers that make a token; their product is the number of its values.
+        num_global_tokens: Tokens about the whole shape, beside the 16 of the grid.
+        hidden_size: Width of the tokens.
+        num_layers: Layers of attention on each side.
+        decoder_sizes: Channels at 8, 16 and 32 cells a side.
+    """
+
+    num_grid_tokens = 16
+
+    def __init__(
+        self,
+        levels: Sequence[int] = (8, 8, 8, 8),
+        num_global_tokens: int = 4,
+        hidden_size: int = 128,
+        num_layers: int = 2,
+        decoder_sizes: Sequence[int] = (64, 32, 24),
+    ):
+        super().__init__()
+        self.levels = tuple(levels)
+        values = 1
+        for level in self.levels:
+            values *= level
+        number = self.num_grid_tokens + num_global_tokens
+        self.num_global_tokens = num_global_tokens
+        self.code_sizes = (self.box_bins,) * 4 + (values,) * number
+        self.prefixes = ("loc",) * 4 + ("seg",) * number
+        a, b, c = decoder_sizes
+        self.encoder = nn.Sequential(
+            *(nn.Conv2d(1, 32, 4, 2, 1), nn.SiLU(), nn.Conv2d(32, 64, 4, 2, 1), _ConvolutionBlock(64)),
+            *(nn.Conv2d(64, 128, 4, 2, 1), _ConvolutionBlock(128)),
+            *(nn.Conv2d(128, hidden_size, 4, 2, 1), _ConvolutionBlock(hidden_size)),
+        )
+        self.encoder_positions = nn.Parameter(torch.randn(1, number, hidden_size) * 0.5)
+        self.encoder_mixer = _Mixer(hidden_size, num_layers)
+        self.to_latents = nn.Linear(hidden_size, len(self.levels))
+        self.from_latents = nn.Linear(len(self.levels), hidden_size)
+        self.decoder_positions = nn.Parameter(torch.randn(1, number, hidden_size) * 0.5)
+        self.decoder_mixer = _Mixer(hidden_size, num_layers)
+        self.decoder = nn.Sequential(
+            *(nn.ConvTranspose2d(hidden_size, a, 4, 2, 1), _ConvolutionBlock(a)),
+            *(nn.ConvTranspose2d(a, b, 4, 2, 1), _ConvolutionBlock(b)),
+            *(nn.ConvTranspose2d(b, c, 4, 2, 1), _ConvolutionBlock(c)),
+            *(nn.Conv2d(c, 4, 3, padding=1), nn.PixelShuffle(2)),
+        )
+
+    def latents(self, rasters: torch.Tensor) -> torch.Tensor:
+        """`(N, num_shape_codes, len(levels))`, each in (0, levels - 1), of coverages `(N, 64, 64)` in [0, 1]."""
+        tokens = self.encoder(2 * rasters[:, None] - 1).flatten(2).transpose(1, 2)
+        tokens = nn.functional.pad(tokens, (0, 0, 0, self.num_global_tokens)) + self.encoder_positions
+        return torch.sigmoid(self.to_latents(self.encoder_mixer(tokens))) * (self._levels(tokens) - 1)
+
+    def rasters(self, latents: torch.Tensor) -> torch.Tensor:
+        """Logits `(N, 64, 64)` of latents, whole numbers but in training."""
+        tokens = self.from_latents(2 * latents / (self._levels(latents) - 1) - 1) + self.decoder_positions
+        grid = self.decoder_mixer(tokens)[:, : self.num_grid_tokens]
+        return self.decoder(grid.transpose(1, 2).unflatten(2, (4, 4)))[:, 0]
+
+    def forward(self, rasters: torch.Tensor) -> torch.Tensor:
+        """Logits `(N, 64, 64)` after quantisation, whose gradient passes by it (straight through)."""
+        latents = self.latents(rasters)
+        return self.rasters(latents + (latents.round() - latents).detach())
+
+    def encode_rasters(self, rasters: torch.Tensor) -> torch.Tensor:
+        digits = self.latents(rasters).round().long()
+        codes = torch.zeros_like(digits[..., 0])
+        for place, level in enumerate(self.levels):
+            codes = codes * level + digits[..., place]
+        return codes
+
+    def decode_rasters(self, codes: torch.Tensor) -> torch.Tensor:
+        return self.rasters(self.digits(codes).to(self.to_latents.weight.dtype))
+
+    def digits(self, codes: torch.Tensor) -> torch.Tensor:
+        """`(..., len(levels))`: the numbers that a code stands for."""
+        digits = []
+        for level in reversed(self.levels):
+            digits.append(codes % level)
+            codes = codes // level
+        return torch.stack(digits[::-1], dim=-1)
+
+    def _levels(self, like: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(self.levels, dtype=like.dtype, device=like.device)
+
+
+__all__ = ["AnatomyMaskCodec"]

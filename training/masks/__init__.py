@@ -1,0 +1,1 @@
+"""Masks written as tokens: what trains the codecs."""
