@@ -278,6 +278,10 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
             raise ValueError("this model reads no boxes: its `region_pooling` is 'image' and its `glimpse_size` 0.")
         if pixel_values is None:
             raise ValueError("You have to specify `pixel_values`; for texts alone use `get_text_features`.")
+        without_images = not torch.compiler.is_compiling() and len(pixel_values) == 0
+        if without_images:
+            # One of several processes may have no image of a batch; attention takes no empty one.
+            pixel_values = pixel_values.new_zeros(1, *pixel_values.shape[1:])
         auxiliary = self.config.auxiliary_loss and boxes is not None
         vision_kwargs = {**kwargs, "output_hidden_states": True} if auxiliary else kwargs
         vision_outputs = self.vision_model(pixel_values, **vision_kwargs)
@@ -287,6 +291,13 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         presence_logits = self.presence_head(hidden_states[:, 1 : 1 + num_regions])[..., 0]
         image_embeds = nn.functional.normalize(self.visual_projection(image_states), dim=-1)
         region_embeds = nn.functional.normalize(region_states, dim=-1)
+        auxiliary_boxes = None
+        if auxiliary:
+            auxiliary_boxes = self._auxiliary_boxes(pixel_values, vision_outputs.hidden_states, feature_map)
+        if without_images:
+            image_embeds, region_embeds = image_embeds[:0], region_embeds[:0]
+            pred_boxes, presence_logits = pred_boxes[:0], presence_logits[:0]
+            auxiliary_boxes = auxiliary_boxes[:, :0] if auxiliary_boxes is not None else None
 
         text_outputs = text_embeds = logits_per_image = logits_per_text = logits_per_region = None
         if text_features is None and input_ids is not None:
@@ -311,9 +322,7 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
             pred_boxes=pred_boxes,
             presence_logits=presence_logits,
             logits=detection_logits(presence_logits),
-            auxiliary_pred_boxes=(
-                self._auxiliary_boxes(pixel_values, vision_outputs.hidden_states, feature_map) if auxiliary else None
-            ),
+            auxiliary_pred_boxes=auxiliary_boxes,
             text_model_output=text_outputs,
             vision_model_output=vision_outputs,
         )
