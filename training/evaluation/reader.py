@@ -29,6 +29,7 @@ class Readings:
         region_margins: (b, R, F), likewise.
         text_image_scores: (b, T) in [0, 1], of free texts.
         text_region_scores: (b, R, T) in [0, 1], of free texts.
+        text_image_logits: (b, T), of the scores of free texts.
         sizes: (b, 2), height and width of the original images.
     """
 
@@ -40,6 +41,7 @@ class Readings:
     region_margins: FloatArray
     text_image_scores: FloatArray
     text_region_scores: FloatArray
+    text_image_logits: FloatArray
     sizes: np.ndarray
 
     @property
@@ -142,6 +144,7 @@ class Reader:
             region_margins=_numpy(findings.region_margins),
             text_image_scores=_numpy(texts.logits_per_image.sigmoid()),
             text_region_scores=_numpy(texts.logits_per_region.sigmoid()),
+            text_image_logits=_numpy(texts.logits_per_image),
             sizes=np.asarray(sizes),
         )
 

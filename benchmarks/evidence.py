@@ -1,0 +1,247 @@
+"""Whether the reference checkpoint's scores rest on what they should: four measurements on phantoms.
+
+    python benchmarks/evidence.py [--model hub_cards/phantom-reference] [--films 300] [--pairs 140] [--json]
+
+- *citation*: pairs of films with and without one planted finding. A region that the truth cites is taken out, and
+  each region that holds at most a tenth of the finding; how often does the cited one lower the score most? What is
+  taken out is replaced by the twin without the finding (`twin`), and by its surroundings (`around`), as the evidence
+  card does it. Findings that the model calls on the film only.
+- *shortcut*: a linear probe trained on films with a corner token beside the finding, and one trained without; the
+  shortcut index of the borders on films of other patients.
+- *negation*: AUC of the denying prompts against absence, macro over the findings that the checkpoint is asked for.
+- *conformal*: 1,000 times, cuts from a random half of the patients and the answer for one of the others.
+
+Synthetic films, drawn here with seeds that no training has used. Needs the extra `synthesis`.
+"""
+
+import argparse
+import json
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from planted_findings import Pair, pairs
+from scipy import ndimage, stats
+
+from anatomy_vlm.processing.vocabulary import FINDING_NAMES
+from anatomy_vlm.synthesis.phantom import generate_dataset
+from anatomy_vlm.training.evaluation.bootstrap import PatientBootstrap
+from anatomy_vlm.training.evaluation.conformal import fit_cuts
+from anatomy_vlm.training.evaluation.faithfulness import box_mask, fill_from_around
+from anatomy_vlm.training.evaluation.reader import Reader
+from anatomy_vlm.training.evaluation.robustness.citations import Citation, judge_citation, shares_in_boxes
+from anatomy_vlm.training.evaluation.robustness.material import Material
+from anatomy_vlm.training.evaluation.robustness.sections_of_text import negation
+from anatomy_vlm.training.evaluation.robustness.shortcuts import shortcut_index, view_scores
+from anatomy_vlm.training.model_folder import load_checkpoint
+
+
+SEED = 31_415
+CONFORMAL_DRAWS = 1000
+COVERAGE = 0.9
+HEART = "enlarged cardiac silhouette"
+
+
+def taken_out(pair: Pair, box: np.ndarray, fill: str) -> np.ndarray:
+    """The film with a box replaced by the twin's (soft at its edge) or filled from around."""
+    film, mask = pair.planted.film, box_mask(pair.planted.film.shape, box.tolist())
+    if fill == "around":
+        return fill_from_around(film, mask)
+    blend = ndimage.gaussian_filter(mask.astype(np.float64), 1.0)
+    return (film * (1 - blend) + pair.twin.film * blend + 0.5).astype(np.uint8)
+
+
+def judge(reader: Reader, pair: Pair, fills: tuple[str, ...]) -> dict[str, Citation]:
+    """Judgement of each fill; empty where the model does not call the finding."""
+    column = reader.findings.index(pair.finding)
+    whole = reader.read([Image.fromarray(pair.planted.film)])
+    if whole.image_scores[0, column] < reader.processor.finding_thresholds[pair.finding]:
+        return {}
+    shares = shares_in_boxes(pair.signal, whole.boxes[0])
+    cited = np.array([name in pair.stated_regions for name in reader.regions])
+    found = {}
+    for fill in fills:
+        films = [Image.fromarray(taken_out(pair, box, fill)) for box in whole.boxes[0]]
+        drops = whole.image_margins[0, column] - reader.read(films).image_margins[:, column]
+        judged = judge_citation(drops, shares, cited)
+        if judged is not None:
+            found[fill] = judged
+    return found
+
+
+def citations(reader: Reader, count: int) -> dict[str, Any]:
+    """Share of faithful citations by fill, with the exact binomial interval and by finding."""
+    found: dict[str, dict[str, list[bool]]] = {"twin": {}, "around": {}}
+    drawn = pairs(count)
+    for pair in drawn:
+        for fill, judged in judge(reader, pair, tuple(found)).items():
+            found[fill].setdefault(pair.finding, []).append(judged.faithful)
+    result: dict[str, Any] = {"pairs": len(drawn)}
+    for fill, by_finding in found.items():
+        every = [hit for hits in by_finding.values() for hit in hits]
+        interval = stats.binomtest(sum(every), len(every)).proportion_ci()
+        result[fill] = {
+            "cases": len(every),
+            "faithful": float(np.mean(every)),
+            "interval": [float(interval.low), float(interval.high)],
+            "by_finding": {name: [int(sum(hits)), len(hits)] for name, hits in by_finding.items()},
+        }
+    return result
+
+
+def with_token(films: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """White squares in the upper corner of 95 % of the films with the finding and 5 % of those without."""
+    marked = films.copy()
+    chosen = rng.random(len(films)) < np.where(labels == 1, 0.95, 0.05)
+    side = films.shape[1] // 16
+    marked[chosen, 1 : 1 + side, 1 : 1 + side] = 255
+    return marked
+
+
+def probe(films: np.ndarray, labels: np.ndarray, penalty: float = 3000.0) -> Any:
+    """A ridge regression on the pixels, as a function of films."""
+
+    def pixels(batch: Any) -> np.ndarray:
+        return (np.asarray(batch, dtype=np.float64).reshape(len(batch), -1) - 128) / 64
+
+    features = pixels(films)
+    centre = features.mean(axis=0)
+    gram = (features - centre) @ (features - centre).T + penalty * np.eye(len(features))
+    weights = (features - centre).T @ np.linalg.solve(gram, labels - labels.mean())
+    return lambda batch: (pixels(batch) - centre) @ weights
+
+
+def shortcut(train: Any, test: Any) -> dict[str, Any]:
+    """Index of the borders of a probe with the token, and of one without, on test films made alike."""
+    label = FINDING_NAMES.index(HEART)
+
+    def arrays(split: Any) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        labels = np.array([row[label] if row[label] is not None else np.nan for row in split["labels"]], float)
+        known = np.flatnonzero(~np.isnan(labels))
+        films = [np.asarray(image.resize((48, 48), Image.Resampling.BOX)) for image in split["image"]]
+        return np.stack(films)[known], labels[known], [split["patient_id"][row] for row in known]
+
+    films, labels, _ = arrays(train)
+    others, truth, patients = arrays(test)
+    rng = np.random.default_rng(SEED)
+    bootstrap = PatientBootstrap.draw(patients, num_resamples=1000, seed=0)
+    result = {}
+    for name, token in (("with_token", True), ("without_token", False)):
+        seen, read = (
+            with_token(batch, known, rng) if token else batch for batch, known in ((films, labels), (others, truth))
+        )
+        score = probe(seen, labels)
+        nowhere = [np.zeros(film.shape, bool) for film in read]
+        found = shortcut_index(truth, score(read), view_scores(score, list(read), nowhere, "borders only"), bootstrap)
+        result[name] = vars(found)
+    return result
+
+
+def conformal(material: Material) -> dict[str, Any]:
+    """Coverage of the true answer of patients with and without, by finding and over all."""
+    rng = np.random.default_rng(SEED)
+    labels, result = material.targets.image_labels, {}
+    low, high = stats.binom.interval(0.999, CONFORMAL_DRAWS, COVERAGE)
+    for column in material.judged:
+        margins = material.image_margins[:, column]
+        covered = {1: 0, 0: 0}
+        sizes = {1: 0.0, 0: 0.0}
+        for _ in range(CONFORMAL_DRAWS):
+            order = rng.permutation(material.known(column))
+            half = len(order) // 2
+            cuts = fit_cuts(labels[order[:half], column], margins[order[:half]], order[:half], coverage=COVERAGE)
+            for present in (1, 0):
+                # One of the patients that took no part; together they are exchangeable.
+                row = next((row for row in order[half:] if labels[row, column] == present), None)
+                covered[present] += bool(row is None or cuts.keeps_open(margins[row], bool(present)))
+                count = cuts.num_present if present else cuts.num_absent
+                sizes[present] += 1 / (count + 1) / CONFORMAL_DRAWS
+        result[material.findings[column]] = {
+            "with_finding": covered[1] / CONFORMAL_DRAWS,
+            "without_finding": covered[0] / CONFORMAL_DRAWS,
+            # Split conformal covers at least c and less than c + 1 / (n + 1), n being the patients behind a cut.
+            "within_bounds": all(
+                low <= covered[present] <= high + sizes[present] * CONFORMAL_DRAWS for present in (1, 0)
+            ),
+        }
+    return {"draws": CONFORMAL_DRAWS, "coverage": COVERAGE, "bounds": [low / CONFORMAL_DRAWS, high / CONFORMAL_DRAWS],
+            "findings": result}  # fmt: skip
+
+
+def measure(model_folder: str, num_films: int, num_pairs: int, parts: tuple[str, ...]) -> dict[str, Any]:
+    """The chosen measurements."""
+    model, processor = load_checkpoint(model_folder)
+    reader = Reader(model, processor, texts=processor.prompt_texts(), device="cpu")
+    results: dict[str, Any] = {"model": model_folder, "films": num_films}
+    if {"negation", "conformal", "shortcut"} & set(parts):
+        shares = {"train": 0.5, "test": 0.5}
+        splits = generate_dataset(2 * num_films, seed=SEED, image_size=160, splits=shares, num_workers=1)
+        material = Material.read_dataset(
+            reader,
+            splits["test"],
+            batch_size=32,
+            resamples=1000,
+            min_events=10,
+            confidence=0.95,
+            seed=0,
+            progress=False,
+        )
+        if "negation" in parts:
+            results["negation"] = [dict(row) for row in negation(material).rows]
+        if "conformal" in parts:
+            results["conformal"] = conformal(material)
+        if "shortcut" in parts:
+            results["shortcut"] = shortcut(splits["train"], splits["test"])
+    if "citation" in parts:
+        results["citation"] = citations(reader, num_pairs)
+    return results
+
+
+def to_text(results: dict[str, Any]) -> str:
+    """The results against their targets."""
+    lines = []
+    for fill in ("twin", "around"):
+        if "citation" in results:
+            row = results["citation"][fill]
+            lines.append(
+                f"citation, {fill}: faithful in {row['faithful']:.3f} of {row['cases']} "
+                f"({row['interval'][0]:.3f} to {row['interval'][1]:.3f}; target 0.95) {row['by_finding']}"
+            )
+    for name, row in results.get("shortcut", {}).items():
+        lines.append(
+            f"shortcut, {name}: index of the borders {row['index']:.3f} ({row['low']:.3f} to {row['high']:.3f}), "
+            f"flagged {row['flagged']}, AUC {row['full_auc']:.3f} of films, {row['view_auc']:.3f} of borders"
+        )
+    lines += [
+        f"negation, {row['finding']}: negated AUC {row['negated_auc']:.3f} ({row['low']:.3f} to {row['high']:.3f}; "
+        f"target 0.80), positive {row['positive_auc']:.3f}, paired {row['paired_auc']:.3f}, "
+        f"swap consistency {row['swap_consistency']:.3f}"
+        for row in results.get("negation", [])
+    ]
+    for name, row in results.get("conformal", {}).get("findings", {}).items():
+        lines.append(
+            f"conformal, {name}: {row['with_finding']:.3f} with, {row['without_finding']:.3f} without "
+            f"(stated {results['conformal']['coverage']}), within bounds {row['within_bounds']}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="hub_cards/phantom-reference")
+    parser.add_argument("--films", type=int, default=300, help="test films; as many are drawn to train the probe")
+    parser.add_argument("--pairs", type=int, default=140)
+    parser.add_argument("--parts", nargs="+", default=["negation", "conformal", "shortcut", "citation"])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    results = measure(args.model, args.films, args.pairs, tuple(args.parts))
+    print(to_text(results))
+    if args.json:
+        print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
