@@ -18,7 +18,7 @@ class AnatomyVLMSegmentationConfig(AnatomyVLMVisionConfig):
     `id2label` names the classes. Label 0 is the background, the others are structures that may overlap.
 
     Args:
-        decoder (`str`, *optional*, defaults to `"unet"`):
+        decoder_type (`str`, *optional*, defaults to `"unet"`):
             `"unet"`: from the last layer upwards, each level of twice the resolution, joined by an earlier layer, by
             the map of the convolutional stem where there is one, and at the last level by the film; `"linear"`: one
             linear layer on the patches of the last layer.
@@ -34,7 +34,7 @@ class AnatomyVLMSegmentationConfig(AnatomyVLMVisionConfig):
 
     model_type = "anatomy_vlm_segmentation"
 
-    decoder: str = "unet"
+    decoder_type: str = "unet"
     decoder_channels: list[int] | None = None
     decoder_layers: list[int] | None = None
     dice_loss_weight: float | int = 1.0
@@ -52,10 +52,8 @@ class AnatomyVLMSegmentationConfig(AnatomyVLMVisionConfig):
     def validate_architecture(self):
         """Part of `@strict`-powered validation: the invariants between fields."""
         super().validate_architecture()
-        if self.decoder not in SEGMENTATION_DECODERS:
-            raise ValueError(f"`decoder` must be one of {SEGMENTATION_DECODERS}, not {self.decoder!r}.")
-        if self.num_labels < 2:
-            raise ValueError(f"`num_labels` ({self.num_labels}) must be at least 2: the background and a structure.")
+        if self.decoder_type not in SEGMENTATION_DECODERS:
+            raise ValueError(f"`decoder_type` must be one of {SEGMENTATION_DECODERS}, not {self.decoder_type!r}.")
         channels, layers = self.decoder_channels or [], self.decoder_layers or []
         if not channels or min(channels) < 1:
             raise ValueError(f"`decoder_channels` ({channels}) must name at least one level.")

@@ -1,6 +1,8 @@
 # Copyright 2026 The Anatomy-VLM authors. Licensed under the Apache License, Version 2.0.
 """Segmentation on the vision tower of Anatomy-VLM, the paper's transfer task (arXiv 2511.08402)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from transformers import initialization as init
@@ -27,16 +29,22 @@ class AnatomyVLMForSemanticSegmentation(AnatomyVLMVisionPreTrainedModel):
     config: AnatomyVLMSegmentationConfig
     # The losses are means over what is known, not sums over a number of items that a trainer could count.
     accepts_loss_kwargs = False
-    # Of a whole Anatomy-VLM, what is not the tower is left behind.
+    # Of a whole Anatomy-VLM, what is not the tower is left behind, and of that its last norm.
     _keys_to_ignore_on_load_unexpected = [
+        r"^(vision_model\.)?layernorm\.",
         r"^(text_model|box_head|presence_head|glimpse|region_enrichment|visual_projection|text_projection)\.",
         r"^(region_)?logit_(scale|bias)$",
     ]
 
     def __init__(self, config: AnatomyVLMSegmentationConfig):
         super().__init__(config)
+        if config.num_labels < 2:
+            raise ValueError(f"`num_labels` ({config.num_labels}) must be at least 2: the background and a structure.")
         self.vision_model = AnatomyVLMVisionModel(config)
-        self.decoder = AnatomyVLMLinearDecoder(config) if config.decoder == "linear" else AnatomyVLMUNetDecoder(config)
+        # The decoder has a norm of its own for each layer that it reads: the tower's last would be a dead weight.
+        self.vision_model.layernorm = nn.Identity()
+        linear = config.decoder_type == "linear"
+        self.decoder = AnatomyVLMLinearDecoder(config) if linear else AnatomyVLMUNetDecoder(config)
         self.encoder_is_frozen = False
 
         # Initialize weights and apply final processing
@@ -102,7 +110,7 @@ class AnatomyVLMForSemanticSegmentation(AnatomyVLMVisionPreTrainedModel):
         return SemanticSegmenterOutput(
             loss=loss,
             logits=torch.cat((background, logits), dim=1),
-            hidden_states=outputs.hidden_states if wanted else None,
+            hidden_states=_asked_for(outputs.hidden_states, wanted),
             attentions=outputs.attentions,
         )
 
@@ -124,6 +132,16 @@ class AnatomyVLMForSemanticSegmentation(AnatomyVLMVisionPreTrainedModel):
     def weigh_losses(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
         """Weighted sum of the losses of `mask_losses`."""
         return self.config.dice_loss_weight * losses["dice"] + self.config.bce_loss_weight * losses["bce"]
+
+
+def _asked_for(
+    hidden_states: tuple[torch.Tensor, ...], wanted: bool | Sequence[int] | None
+) -> tuple[torch.Tensor | None, ...] | None:
+    """What `output_hidden_states` asks for: all, none, or those of some layers, with `None` for the others."""
+    if isinstance(wanted, Sequence) and wanted:
+        kept = {index % len(hidden_states) for index in wanted}
+        return tuple(state if index in kept else None for index, state in enumerate(hidden_states))
+    return hidden_states if wanted else None
 
 
 __all__ = ["AnatomyVLMForSemanticSegmentation"]

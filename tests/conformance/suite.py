@@ -17,7 +17,14 @@ from transformers import PreTrainedTokenizerFast
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
 from transformers.utils import is_torchvision_available
 
-from anatomy_vlm.modeling import AnatomyVLMConfig, AnatomyVLMModel, AnatomyVLMVisionConfig, AnatomyVLMVisionModel
+from anatomy_vlm.modeling import (
+    AnatomyVLMConfig,
+    AnatomyVLMForSemanticSegmentation,
+    AnatomyVLMModel,
+    AnatomyVLMSegmentationConfig,
+    AnatomyVLMVisionConfig,
+    AnatomyVLMVisionModel,
+)
 from anatomy_vlm.processing import AnatomyVLMImageProcessorPil, AnatomyVLMProcessor
 
 
@@ -96,6 +103,50 @@ class AnatomyVLMStemVisionModelTest(AnatomyVLMVisionModelTest):
     def setUp(self):
         super().setUp()
         self.model_tester = AnatomyVLMStemVisionModelTester(self)
+
+
+class AnatomyVLMSegmentationModelTester(AnatomyVLMVisionModelTester):
+    def __init__(self, parent, **kwargs):
+        super().__init__(parent, **kwargs)
+        self.is_training = True
+
+    def get_config(self):
+        tower = super().get_config().to_dict()
+        tower.pop("model_type")
+        return AnatomyVLMSegmentationConfig(**{**tower, "num_labels": 3, "decoder_channels": [12, 8]})
+
+    def prepare_for_class(self, inputs_dict, model_class, return_labels=False):
+        inputs_dict = copy.deepcopy(inputs_dict)
+        if return_labels:
+            shape = (self.batch_size, 2, self.image_size, self.image_size)
+            inputs_dict["labels"] = torch.randint(0, 2, shape, generator=torch.Generator().manual_seed(0)).float()
+        return inputs_dict
+
+
+class AnatomyVLMForSemanticSegmentationTest(ModelTesterMixin, unittest.TestCase):
+    all_model_classes = (AnatomyVLMForSemanticSegmentation,)
+    test_resize_embeddings = False
+    test_can_init_all_missing_weights_before_2023 = True
+
+    def setUp(self):
+        self.model_tester = AnatomyVLMSegmentationModelTester(self)
+        self.config_tester = ConfigTester(
+            self, config_class=AnatomyVLMSegmentationConfig, has_text_modality=False, hidden_size=36
+        )
+
+    def test_config(self):
+        self.config_tester.run_common_tests()
+
+    def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
+        return self.model_tester.prepare_for_class(inputs_dict, model_class, return_labels)
+
+    @unittest.skip(reason="a vision model has no `inputs_embeds`")
+    def test_inputs_embeds(self):
+        pass
+
+    @unittest.skip(reason="a vision tower embeds patches with a convolution")
+    def test_model_get_set_embeddings(self):
+        pass
 
 
 class AnatomyVLMModelTester:

@@ -88,7 +88,7 @@ class Encoder:
         if method == "unet":
             return PlainUNet(len(names) - 1, self.tower["num_channels"])
         settings = {**self.tower, "id2label": names, "label2id": {name: index for index, name in names.items()}}
-        settings["decoder"] = "linear" if method.endswith("linear") else "unet"
+        settings["decoder_type"] = "linear" if method.endswith("linear") else "unet"
         settings.pop("model_type", None)
         model = AnatomyVLMForSemanticSegmentation(AnatomyVLMSegmentationConfig(**settings))
         if method != "scratch-unet":
