@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from anatomy_vlm.processing.plausibility import box_flags, usual_boxes
+
 
 PREDICTION_SCHEMA_VERSION = "1.2"
 
 # A region counts as found from this probability on.
 PRESENT = 0.5
+_NOT_THERE = (float("nan"),) * 4
 _LANDMARKS = ("right lung", "left lung", "cardiac silhouette")
 
 Record = dict[str, Any]
@@ -93,7 +96,8 @@ def anatomy_flags(regions: Sequence[Record]) -> list[dict[str, str]]:
 
     Returns:
         `{flag, reason}` each: `regions_missing` where a lung or the heart was not found, `exchanged_lungs` where the
-        right lung lies right of the left one (a flipped film or a failed reading).
+        right lung lies right of the left one (a flipped film or a failed reading), `implausible_regions` where the
+        regions do not lie to one another as in a chest.
     """
     boxes = _present_boxes(regions)
     missing = [name for name in _LANDMARKS if name not in boxes]
@@ -101,7 +105,8 @@ def anatomy_flags(regions: Sequence[Record]) -> list[dict[str, str]]:
         return [{"flag": "regions_missing", "reason": f"not found in the picture: {', '.join(missing)}"}]
     if _center_x(boxes["right lung"]) > _center_x(boxes["left lung"]):
         return [{"flag": "exchanged_lungs", "reason": "the patient's right lung was found right of the left lung"}]
-    return []
+    usual = usual_boxes()
+    return box_flags(usual, [boxes.get(name, _NOT_THERE) for name in usual.regions])
 
 
 def _present_boxes(regions: Sequence[Record]) -> dict[str, Sequence[float]]:

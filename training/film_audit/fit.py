@@ -1,9 +1,9 @@
 """Train the network of the film auditor and choose its limits, on drawn films only.
 
-    python -m anatomy_vlm.training.film_audit.fit --work FOLDER [--patients 2400] [--steps 2000] [--out FOLDER]
+    python -m anatomy_vlm.training.film_audit.fit --work FOLDER [--patients 2400] [--steps 1200] [--out FOLDER]
 
 Writes `film_audit.safetensors` and `film_audit.json` to `--out` (default: where the package reads them). Needs the
-extra `synthesis`. On one CPU core about ten minutes, the films twenty.
+extra `synthesis`. On one CPU core some five minutes after the films are drawn.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of the drawn films")
     parser.add_argument("--out", type=Path, default=WEIGHTS.parent)
     parser.add_argument("--patients", type=int, default=2400)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--seed", type=int, default=4242)
     args = parser.parse_args()
     pools = draw_pools(args.work, args.patients, args.seed)

@@ -22,8 +22,17 @@ _IMAGE_SIZE = 160
 _OTHERS_PER_CHEST, _LATERALS_PER_CHEST, _TURNED_PER_CHEST = 1.5, 0.25, 0.15
 
 
-def draw_pools(folder: Path, num_patients: int, seed: int, num_workers: int = 1) -> dict[str, FilmPool]:
+def draw_pools(folder: Path, num_patients: int, seed: int) -> dict[str, FilmPool]:
     """Pools of the splits of `SPLITS`, different patients; the chests are kept in `folder` and drawn once."""
+    chests, unusual = draw_chests(folder, num_patients, seed)
+    return {
+        split: _pool(chests[split], unusual, folder / f"turned-{split}.npy", seed + index)
+        for index, split in enumerate(SPLITS)
+    }
+
+
+def draw_chests(folder: Path, num_patients: int, seed: int) -> tuple[Any, frozenset[str]]:
+    """The drawn chests of all splits, and the names of the films of patients whose heart lies on the other side."""
     from anatomy_vlm.synthesis.phantom import generate_dataset
 
     chests = generate_dataset(
@@ -33,17 +42,12 @@ def draw_pools(folder: Path, num_patients: int, seed: int, num_workers: int = 1)
         domain="mixed",
         splits=SPLITS,
         out=folder / "chests",
-        num_workers=num_workers,
+        num_workers=1,
     )
-    unusual = _unusual(folder / "chests")
-    return {
-        split: _pool(chests[split], unusual, folder / f"turned-{split}.npy", seed + index)
-        for index, split in enumerate(SPLITS)
-    }
+    return chests, _unusual(folder / "chests")
 
 
 def _unusual(folder: Path) -> frozenset[str]:
-    """Films of patients whose heart lies on the other side."""
     notes = (json.loads(line) for file in folder.rglob("shard-*.jsonl") for line in file.read_text().splitlines())
     bodies = ((note["image_id"], note["parameters"]["body"]) for note in notes)
     return frozenset(name for name, body in bodies if body["situs_inversus"] or body["dextrocardia"])
