@@ -36,6 +36,8 @@ from anatomy_vlm.training.checkpoints import finished_stage, last_complete_check
 STAGES = ("1-detection", "2-global", "3-fine")
 FRESH_SETUPS = 4  # kills before anything is prepared
 SETUP_SHARE = 0.25  # of the later ones, in the setup of a restart
+STEPS = 15  # of each stage
+EXPORTS = 3  # kills that are kept for the export
 EXPORT_S = 0.5  # kills within the export fall into so many seconds after its begin
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 DROPOUT = {"hidden_dropout": 0.1, "attention_dropout": 0.1, "drop_path_rate": 0.1}
@@ -157,6 +159,10 @@ class Lives:
 
 def undisturbed(lives: Lives) -> tuple[float, float]:
     """Run to the end; seconds of the setup and of the rest."""
+    # The first process waits until the libraries are imported, which is not what is measured.
+    first = lives.context.Process(target=int)
+    first.start()
+    first.join()
     start = time.monotonic()
     process = lives.start()
     while process.is_alive() and not (lives.output / STAGES[0]).is_dir():
@@ -182,12 +188,15 @@ def killed(lives: Lives, args: argparse.Namespace, first_setup: float, work: flo
         else:
             lives.wait_for_work(process, traces)
             setups.append(time.monotonic() - begin)
-            # Far enough on average to be near the end after the last kill.
-            exports = progress(lives.output)[0] == len(STAGES)
-            time.sleep(fraction * (EXPORT_S if exports else 1.6 * work / args.kills))
+            # On average an equal share of what is left, with some kills kept for the export.
+            done, step, _ = progress(lives.output)
+            left = work * (1 - (done + step / STEPS) / len(STAGES))
+            share = 2 * left / max(1, (1 - SETUP_SHARE) * (args.kills - kills) - EXPORTS)
+            time.sleep(fraction * (EXPORT_S if done == len(STAGES) else share))
         if not process.is_alive():
             process.join()
             lives.check(process)
+            first_setup, setups = first_setup / 2, [min(setups) / 2]
             continue  # It came to its end first; such a run loads its stages and exports them again.
         name = phase(lives.output)
         os.killpg(process.pid, signal.SIGKILL)

@@ -105,11 +105,11 @@ def run_command(args: argparse.Namespace) -> int:
         return EXIT_USAGE
     except RuntimeError as error:
         # A training that cannot go on for now (`anatomy_vlm.training.recovery`) has a status of its own.
-        status = getattr(error, "exit_status", None)
-        if status is None:
+        stopped = getattr(error, "exit_status", None)
+        if stopped is None:
             raise
         print(f"anatomy-vlm: {' '.join(str(error).split())}", file=sys.stderr)
-        return status
+        return int(stopped)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,13 @@ def prepare_example(
     `box_mask` `(29,)`, `labels` `(findings,)`, `facts`, `severity` and `unmentioned` `(29, findings)`, and the
     sub-sentences of the report as pairs of `phrase_regions` and `phrase_ids`.
     """
-    image = example["image"]
+    try:
+        image = example["image"]
+    except Exception as error:  # each format has errors of its own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"image '{example['image_id']}' cannot be decoded: {reason}; replace the file, or take it out of the data"
+        ) from error
     canvas = image_processor.preprocess(
         image, size={"height": side, "width": side}, do_rescale=False, do_normalize=False, return_tensors="np"
     )

@@ -68,6 +68,10 @@ class RecoverableTrainer(Trainer):
         watch: Notes signals; None for none.
     """
 
+    optimizer: Any
+    _parts: dict[str, torch.Tensor]
+    _parts_count: float
+
     def __init__(self, *args: Any, watch: StopWatch | None = None, **kwargs: Any):
         self.watch = watch
         self.stopped_by: int | None = None
@@ -76,14 +80,13 @@ class RecoverableTrainer(Trainer):
         self._grad_norm: Any = None
         self._scratch: Path | None = None
         self._resumed: Path | None = None
-        self._parts: dict[str, torch.Tensor] = {}
-        self._parts_count = 0
+        self._parts, self._parts_count = {}, 0
         super().__init__(*args, **kwargs)
         self.add_callback(StopCallback(self))
 
     @property
     def folder(self) -> Path:
-        return Path(self.args.output_dir)
+        return Path(str(self.args.output_dir))
 
     # ---- Going on
 
@@ -202,7 +205,7 @@ class RecoverableTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         loader = super().get_train_dataloader()
-        if self.watch is not None and getattr(loader, "num_workers", 0):
+        if self.watch is not None and self.args.dataloader_num_workers:
             loader.worker_init_fn = _WorkerStart(loader.worker_init_fn)
         return loader
 
@@ -259,9 +262,11 @@ class RecoverableTrainer(Trainer):
         self._parts, self._parts_count = {}, 0
         if self._resumed is None or not self._log_state_file(self._resumed).is_file():
             return
-        state = torch.load(self._log_state_file(self._resumed), weights_only=True, map_location=self.args.device)
-        self._tr_loss, self._globalstep_last_logged = state["loss"], state["last_logged"]
-        self._parts, self._parts_count = state["parts"], state["parts_count"]
+        state = torch.load(self._log_state_file(self._resumed), weights_only=True, map_location="cpu")
+        device = self.args.device
+        self._tr_loss, self._globalstep_last_logged = state["loss"].to(device), state["last_logged"]
+        self._parts = {name: value.to(device) for name, value in state["parts"].items()}
+        self._parts_count = state["parts_count"]
 
 
 class _WorkerStart:

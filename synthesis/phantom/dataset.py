@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -91,7 +93,8 @@ def write_shard(shard: Shard, folder: str) -> int:
 
     path = Path(folder) / shard.file_name
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial, notes = path.with_suffix(".part"), []
+    # A worker of a run that was killed may still be at this very shard.
+    partial, notes = path.with_suffix(f".{os.getpid()}.part"), []
     schema = features()
     with ArrowWriter(features=schema, path=str(partial)) as writer:
         for patient in shard.patients:
@@ -205,6 +208,8 @@ def generate_dataset(
     else:
         write_json(note, {"request": request})
     _draw(shards, partial, num_workers, progress)
+    for leftover in partial.rglob("*.part"):
+        leftover.unlink(missing_ok=True)
     write_json(
         partial / "manifest.json",
         {"request": request, "versions": versions(PACKAGES), "shards": [asdict(shard) for shard in shards]},
@@ -214,6 +219,17 @@ def generate_dataset(
         target.rmdir()
     shutil.move(str(partial), str(target))
     return _load(shards, target, in_memory=False)
+
+
+def _end_with(parent: int) -> None:
+    """End this worker when its parent is gone: one that is killed cannot tell its workers, and they would wait on."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _draw(shards: list[Shard], folder: Path, num_workers: int, progress: bool) -> None:
@@ -227,7 +243,9 @@ def _draw(shards: list[Shard], folder: Path, num_workers: int, progress: bool) -
             return
         # Spawned, so that a parent with threads or a CUDA context cannot hang its children.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(num_workers, len(missing)), mp_context=context) as pool:
+        with ProcessPoolExecutor(
+            min(num_workers, len(missing)), mp_context=context, initializer=_end_with, initargs=(os.getpid(),)
+        ) as pool:
             for future in as_completed([pool.submit(write_shard, shard, str(folder)) for shard in missing]):
                 bar.update(future.result())
 

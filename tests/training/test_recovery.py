@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -258,3 +259,18 @@ def test_a_bug_is_not_explained_away(tmp_path):
         raise RuntimeError("a bug")
     with pytest.raises(OSError, match="no such"), explained("here", tmp_path):
         raise OSError(errno.ENOENT, "no such file")
+
+
+def test_a_film_that_cannot_be_decoded_is_named_in_the_setup(recipe_values, write_recipe, tmp_path, capsys):
+    splits = datasets.load_from_disk(recipe_values["data"]["arguments"]["path"])
+    raw = splits["train"].cast_column("image", datasets.Image(decode=False))
+    cut = raw.map(
+        lambda row, index: {"image": {**row["image"], "bytes": row["image"]["bytes"][: 40 if index == 5 else None]}},
+        with_indices=True,
+    )
+    splits["train"] = cut.cast(splits["train"].features)
+    splits.save_to_disk(tmp_path / "damaged")
+    recipe = recipe_with(write_recipe, data__arguments={"path": str(tmp_path / "damaged")})
+    assert main(["--recipe", recipe, "--output", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "image 'train-5' cannot be decoded" in said and "replace the file" in said
