@@ -160,6 +160,8 @@ def _true_findings(example: Mapping[str, Any]) -> str:
 
 
 def _called(record: Mapping[str, Any]) -> str:
+    if record["quality"]["findings_withheld"]:
+        return f"findings withheld: {'; '.join(flag['reason'] for flag in record['quality']['flags'])}"
     called = [finding for finding in record["findings"] if finding["score"] >= finding["threshold"]]
     called.sort(key=lambda finding: -finding["score"])
     return ", ".join(f"{finding['name']} {finding['score']:.2f}" for finding in called) or "no finding"

@@ -122,12 +122,13 @@ class RegionIndex:
         if model != self.model:
             raise IndexFileError(f"the index is of the model {self.model!r}, not of {model!r}; make one with it")
 
-    def recall(self, ks: Sequence[int] = (1, 5, 10), min_events: int = 10) -> dict[str, dict[str, list[float]]]:
+    def recall(self, ks: Sequence[int] = (1, 5, 10), min_events: int = 10) -> dict[str, dict[str, Any]]:
         """Recall@k by finding: of the films with a finding in a region, the share with a film among the k nearest that
         has the same finding in the same region. Films of one's own patient are no neighbours.
 
         Returns:
-            Per finding with at least `min_events` queries `recall`, and `chance`: the same for neighbours at random.
+            Per finding with at least `min_events` queries their number `queries`, and by k `recall`, and `chance`: the
+            same for neighbours at random.
         """
         own = np.equal.outer(np.array(self.patients), np.array(self.patients))
         hits: dict[str, list[np.ndarray]] = {}
@@ -151,7 +152,7 @@ class RegionIndex:
         for finding, count in counts.items():
             if count >= min_events:
                 results[finding] = {
-                    "queries": [count],
+                    "queries": count,
                     "recall": [round(float(v) / count, 4) for v in np.sum(hits[finding], axis=0)],
                     "chance": [round(float(v) / count, 4) for v in np.sum(chances[finding], axis=0)],
                 }

@@ -33,5 +33,5 @@ def run(args: argparse.Namespace) -> int:
     for finding, row in index.recall(ks).items():
         pairs = zip(ks, row["recall"], row["chance"], strict=True)
         numbers = ", ".join(f"@{k} {recall:.2f} (chance {chance:.2f})" for k, recall, chance in pairs)
-        print(f"{finding}: {numbers}; {row['queries'][0]} queries")
+        print(f"{finding}: {numbers}; {row['queries']} queries")
     return 0

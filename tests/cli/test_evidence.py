@@ -148,7 +148,7 @@ def test_neighbours_are_the_most_similar_and_recall_is_counted_by_hand(tmp_path)
     assert [row["image"] for row in rows] == ["i0", "i1"] and rows[0]["findings"] == ["mass"]
     row = again.recall((1, 2), min_events=1)["mass"]
     # i0 and i1 find each other first; the nearest two of i4 are i3 and i2, which have none.
-    assert row["queries"] == [3] and row["recall"] == [round(2 / 3, 4), round(2 / 3, 4)]
+    assert row["queries"] == 3 and row["recall"] == [round(2 / 3, 4), round(2 / 3, 4)]
     # Two of the four others have it: 1/2 at one, 1 - (2/4)(1/3) at two.
     assert row["chance"] == [0.5, round(5 / 6, 4)]
     own = index_of(embeds, [["mass"], ["mass"], [], [], ["mass"]], ["p", "p", "q", "r", "s"])

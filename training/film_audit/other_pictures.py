@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 
-Picture = NDArray[np.float32]
+Picture = NDArray[np.floating]
 
 _SIZE = 96
 
