@@ -67,6 +67,9 @@ class AnatomyVLMTrainer(RecoverableTrainer):
     """
 
     loss_is_scaled_for_ga = True  # the parts of an accumulated batch are its shares
+    optimizer: Any
+    _parts: dict[str, torch.Tensor]
+    _parts_count: float
 
     def __init__(
         self,
