@@ -30,7 +30,12 @@ from anatomy_vlm.training.evaluation.bootstrap import PatientBootstrap
 from anatomy_vlm.training.evaluation.conformal import fit_cuts
 from anatomy_vlm.training.evaluation.faithfulness import box_mask, fill_from_around
 from anatomy_vlm.training.evaluation.reader import Reader
-from anatomy_vlm.training.evaluation.robustness.citations import Citation, judge_citation, shares_in_boxes
+from anatomy_vlm.training.evaluation.robustness.citations import (
+    FREE_OF_FINDING,
+    Citation,
+    judge_citation,
+    shares_in_boxes,
+)
 from anatomy_vlm.training.evaluation.robustness.material import Material
 from anatomy_vlm.training.evaluation.robustness.sections_of_text import negation
 from anatomy_vlm.training.evaluation.robustness.shortcuts import shortcut_index, view_scores
@@ -61,9 +66,12 @@ def judge(reader: Reader, pair: Pair, fills: tuple[str, ...]) -> dict[str, Citat
     shares = shares_in_boxes(pair.signal, whole.boxes[0])
     cited = np.array([name in pair.stated_regions for name in reader.regions])
     found = {}
+    # Regions that hold some of the finding and are not cited take no part.
+    judged_slots = np.flatnonzero(cited | (shares <= FREE_OF_FINDING))
     for fill in fills:
-        films = [Image.fromarray(taken_out(pair, box, fill)) for box in whole.boxes[0]]
-        drops = whole.image_margins[0, column] - reader.read(films).image_margins[:, column]
+        films = [Image.fromarray(taken_out(pair, whole.boxes[0, slot], fill)) for slot in judged_slots]
+        drops = np.zeros(len(shares))
+        drops[judged_slots] = whole.image_margins[0, column] - reader.read(films).image_margins[:, column]
         judged = judge_citation(drops, shares, cited)
         if judged is not None:
             found[fill] = judged

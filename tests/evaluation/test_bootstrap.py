@@ -1,5 +1,7 @@
 """The patient bootstrap: what it resamples, its intervals against scipy, and its coverage by simulation."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -57,6 +59,26 @@ def test_coverage_of_the_mean_is_near_its_name():
         inside += low <= 0 <= high
     # Percentile intervals are slightly narrow; the bound is the 99.9 % binomial range around 93 to 95 %.
     assert 0.885 <= inside / 300 <= 0.99
+
+
+def test_coverage_of_the_auc_is_within_binomial_error():
+    """Patients with two films that resemble each other, and an AUC that is known beforehand."""
+    rng = np.random.default_rng(4)
+    num_patients, trials = 120, 200
+    labels = np.repeat(np.arange(num_patients) % 3 == 0, 2)
+    patients = np.repeat(np.arange(num_patients), 2)
+    truth = stats.norm.cdf(1.0 / math.sqrt(2))
+    inside = 0
+    for trial in range(trials):
+        alike = np.repeat(rng.normal(scale=math.sqrt(0.7), size=num_patients), 2)
+        scores = labels + alike + rng.normal(scale=math.sqrt(0.3), size=2 * num_patients)
+        bootstrap = PatientBootstrap.draw(patients, num_resamples=250, seed=trial)
+        low, high = percentile_interval(
+            bootstrap.resample(lambda weight, scores=scores: roc_auc(labels, scores, weight))
+        )
+        inside += low <= truth <= high
+    low, high = stats.binom.interval(0.999, trials, 0.95)
+    assert low <= inside <= high
 
 
 def test_resampling_films_would_be_too_sure():

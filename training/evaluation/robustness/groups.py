@@ -88,7 +88,8 @@ def group_gaps(
             ends[0] = percentile_interval(bootstrap.resample(in_group, rows), confidence)
             if enough(~inside):
                 ends[1] = percentile_interval(bootstrap.resample(gap, rows), confidence)
-        counts = (int((inside & (label_values == label)).sum()) for label in (1, 0))
+        positives, negatives = (int((inside & (label_values == label)).sum()) for label in (1, 0))
         value, difference = float(in_group(once)[0]), float(gap(once)[0])
-        result.append(GroupGap(name, value, *ends[0].tolist(), difference, *ends[1].tolist(), *counts))
+        (low, high), (gap_low, gap_high) = ends.tolist()
+        result.append(GroupGap(name, value, low, high, difference, gap_low, gap_high, positives, negatives))
     return result
