@@ -13,13 +13,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change a key of the recipe"
     )
+    parser.add_argument("--profile", action="store_true", help="say where each stage's time goes; writes profile.json")
+    parser.add_argument("--profile-trace", action="store_true", help="as --profile, with traces for ui.perfetto.dev")
 
 
 def run(args: argparse.Namespace) -> int:
+    from anatomy_vlm.training.profile import profile_options
     from anatomy_vlm.training.recipe import load_recipe
     from anatomy_vlm.training.run import train, with_overrides
 
     recipe = with_overrides(load_recipe(args.recipe), args.overrides)
-    result = train(recipe, args.output or Path("outputs") / recipe.name)
+    output = args.output or Path("outputs") / recipe.name
+    result = train(recipe, output, profile_options(args, output))
     print(f"The model is in {result.model}")
     return 0
