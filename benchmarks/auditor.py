@@ -1,6 +1,6 @@
 """The film auditor on real and drawn films: AUC of each doubt between films as they are and the same films spoilt.
 
-    python benchmarks/auditor.py [--data FOLDER] [--phantoms 300] [--poses 20] [--json]
+    python benchmarks/auditor.py [--data FOLDER] [--phantoms 300] [--poses 20] [--boxes DIR_OR_ID] [--json]
 
 FOLDER holds `cxr_wingspan_ctr` (155 films with lung boxes), `cxr_hannover_v7` (20 films of 9 patients), `cxr_nih20`
 (20 films of which 10 lie on their side as they are), `dicom_radiographs` (chests, a leg, test patterns) and two CTs.
@@ -8,7 +8,8 @@ Upright films are mirrored, turned by 90, 180 and 270 degrees, inverted, and cut
 lungs' extent is lost (where the lungs are known from the set's boxes, else a third of the film). Lateral films are
 projections of the chest CT, films of other parts the leg, projections of an abdomen CT and test patterns: few patients
 in many poses, so the intervals of those two kinds are of poses, not of patients. Nothing of this was in the training
-of the auditor, whose weights and limits come from drawn films only.
+of the auditor, whose weights and limits come from drawn films only. With `--boxes` each kind is also told by what is
+strange about the boxes that a model finds (`processing.plausibility`), whose statistics come from drawn films too.
 """
 
 import argparse
@@ -19,12 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from anatomy_vlm.input_files import find_images
 from anatomy_vlm.processing.film_audit import FLAGS, audit_flags, film_evidence
 from anatomy_vlm.processing.image_io import read_image
+from anatomy_vlm.processing.plausibility import box_evidence, usual_boxes
 from anatomy_vlm.processing.vocabulary import REGION_NAMES
+from anatomy_vlm.records import PRESENT
 from anatomy_vlm.training.evaluation.delong import auc_interval
+from anatomy_vlm.training.evaluation.reader import Reader
+from anatomy_vlm.training.model_folder import load_checkpoint
 
 
 Film = np.ndarray
@@ -156,6 +162,17 @@ def judged(films: list[Film]) -> tuple[dict[str, np.ndarray], list[list[str]]]:
     return film_evidence(films), [[item["flag"] for item in flags] for flags in audit_flags(films)]
 
 
+def strangeness(reader: Reader, films: list[Film]) -> np.ndarray:
+    """Mean distance of the regions from their usual places, of the boxes that a model finds."""
+    usual, values = usual_boxes(), []
+    for start in range(0, len(films), 16):
+        pictures = [Image.fromarray(np.ascontiguousarray(film)) for film in films[start : start + 16]]
+        reading = reader.read(pictures)
+        boxes = np.where(reading.presence[..., None] >= PRESENT, reading.boxes, np.nan)
+        values += [box_evidence(usual, film)["strangeness"] for film in boxes]
+    return np.array(values)
+
+
 def spoilt(films: FilmSet) -> dict[str, tuple[str, list[Film]]]:
     """Per kind its flag and the films of a set, spoilt."""
     cases = {name: (flag, [change(film) for film in films.films]) for name, (flag, change) in TURNS.items()}
@@ -165,9 +182,10 @@ def spoilt(films: FilmSet) -> dict[str, tuple[str, list[Film]]]:
     return cases
 
 
-def measure(films: FilmSet, given: dict[str, tuple[str, list[Film]]]) -> dict[str, dict]:
+def measure(films: FilmSet, given: dict[str, tuple[str, list[Film]]], reader: Reader | None = None) -> dict[str, dict]:
     """AUC and flags by kind, and the share of films flagged as they are."""
     clean, flags = judged(films.films)
+    usual = None if reader is None else strangeness(reader, films.films)
     rows: dict[str, dict] = {
         "as they are": {
             "films": len(flags),
@@ -187,6 +205,8 @@ def measure(films: FilmSet, given: dict[str, tuple[str, list[Film]]]) -> dict[st
             "named": float(np.mean([flag in names for names in raised])),
             "flagged": float(np.mean([bool(names) for names in raised])),
         }
+        if reader is not None:
+            rows[name]["auc_of_boxes"] = float(auc_interval(labels, np.r_[usual, strangeness(reader, bad)])[0])
     return rows
 
 
@@ -199,6 +219,7 @@ def to_text(name: str, rows: dict[str, dict]) -> str:
             lines.append(
                 f"  {case:28} n {row['films']:3}  AUC {row['auc']:.3f}{interval}, named {100 * row['named']:.0f} %, "
                 f"flagged at all {100 * row['flagged']:.0f} %"
+                + (f", AUC of the boxes alone {row['auc_of_boxes']:.3f}" if "auc_of_boxes" in row else "")
             )
     return "\n".join(lines)
 
@@ -209,6 +230,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("ANATOMY_VLM_TEST_DATA", beside)))
     parser.add_argument("--phantoms", type=int, default=300, help="drawn films (default: %(default)s)")
     parser.add_argument("--poses", type=int, default=20, help="films of each CT and view (default: %(default)s)")
+    parser.add_argument("--boxes", metavar="DIR_OR_ID", help="also ask the boxes that this model finds")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     args = parser.parse_args()
     projected = ct_films(args.data, args.poses)
@@ -220,10 +242,11 @@ def main() -> None:
     }
     sets, sideways = real_sets(args.data)
     sets |= {"chest CT, frontal": unknown_lungs(projected["chest PA"]), "phantom": phantoms(args.phantoms)}
+    reader = None if args.boxes is None else Reader(*load_checkpoint(args.boxes))
     results = {}
     for name, films in sets.items():
         own = given | ({"on their side as they are": ("rotated", sideways)} if name == "nih" else {})
-        results[name] = measure(films, own)
+        results[name] = measure(films, own, reader)
         print(to_text(name, results[name]), flush=True)
     if args.json:
         print(json.dumps(results))

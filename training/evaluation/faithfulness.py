@@ -26,8 +26,9 @@ def fill_from_around(film: np.ndarray, missing: BoolArray) -> np.ndarray:
     Raises:
         MetricInputError: shapes differ.
 
-    >>> fill_from_around(np.array([[10, 0, 30]], dtype=np.uint8), np.array([[False, True, False]])).tolist()
-    [[10, 20, 30]]
+    >>> film, missing = np.array([[10, 0, 0, 30]], dtype=np.uint8), np.array([[False, True, True, False]])
+    >>> fill_from_around(film, missing).tolist()
+    [[10, 15, 25, 30]]
     """
     if film.ndim != 2 or film.shape != missing.shape:
         raise MetricInputError(f"film and mask have to be of one shape (height, width), got {film.shape}")
