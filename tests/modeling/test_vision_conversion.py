@@ -196,3 +196,23 @@ def test_what_cannot_be_converted_is_refused_with_the_reason(tmp_path):
     oblong = transformers.ViTConfig(**{**SIZES, **MLP, "image_size": (32, 16)})
     with pytest.raises(ValueError, match="only square images"):
         convert_vision_tower(transformers.ViTModel(oblong))
+
+
+def test_converted_towers_compile_export_and_checkpoint():
+    tower = convert_vision_tower(random_tower("dinov3-gated"), QUERIES)
+    images = torch.randn(2, 3, 32, 32)
+    expected = tower(images).last_hidden_state
+    compiled = torch.compile(tower, backend="aot_eager", fullgraph=True)
+    exported = torch.export.export(tower, (images,)).module()
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(images).last_hidden_state, expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(exported(images).last_hidden_state, expected, atol=1e-4, rtol=1e-4)
+    gradients = []
+    for checkpointing in (False, True):
+        tower.train()
+        if checkpointing:
+            tower.gradient_checkpointing_enable()
+        tower.zero_grad()
+        tower(images).last_hidden_state.square().sum().backward()
+        gradients.append(tower.embeddings.anatomy_queries.grad.clone())
+    torch.testing.assert_close(*gradients)
