@@ -203,7 +203,7 @@ def main() -> None:
         cores = one.cost.batch_size / one.compute / rate
         print(
             f"| {one.recipe} | {one.gpus} | {one.texts} | {1e3 * one.compute:.1f} | {1e3 * one.loading:.1f} "
-            f"| {1e3 * one.exchange:.1f} | {one.images_per_second:.0f} | {cores:.1f} | {hours:.1f} "
+            f"| {1e3 * one.exchange:.1f} | {one.images_per_second:.0f} | {cores:.1f} | {hours:.2f} "
             f"| {hours * one.gpus * args.price:.0f} | {one.bottleneck} |"
         )
     print("\n| recipe | gradients, MB | checkpoint, GB | its writing, s | of an epoch on 64 GPUs |")
