@@ -33,9 +33,11 @@ class StudySettings:
         methods: Networks of `METHODS`.
         train_films: Numbers of films to train on; 0 stands for all.
         folds: Of the cross-validation by patient; 0 takes the splits of the data.
-        validation_share: Share of the training patients of a fold that learning rates are chosen on; never trained on.
-        learning_rates: To choose from, for each network and fold, by the Dice on its validation films.
-        selection_films: Each learning rate is tried on so many training films; the best serves all numbers of films.
+        validation_share: Share of the patients outside the first fold's test films who are set aside: no fold trains
+            or tests on them.
+        learning_rates: To choose from, once for each network, by the Dice on the films that were set aside.
+        selection_films: Each learning rate is tried on so many training films of the first fold; the best serves all
+            folds and numbers of films.
         seed: Of folds, networks and training.
         training: What all networks are trained with.
     """
@@ -61,7 +63,7 @@ class StudySettings:
 
 @dataclass(frozen=True)
 class Fold:
-    """Indices of films: to train on in the order in which smaller sets take them, to choose by, to test on."""
+    """Indices of films: to train on, in the order in which smaller sets take them; set aside; to test on."""
 
     name: str
     train: tuple[int, ...]
@@ -71,7 +73,7 @@ class Fold:
 
 def make_folds(films: MaskedFilms, settings: StudySettings) -> list[Fold]:
     """
-    Folds by patient, or the data's own splits as the one fold there is.
+    Folds by patient, with the same films set aside in all, or the data's own splits as the one fold there is.
 
     Raises:
         ValueError: too few patients, or no splits to go by.
@@ -94,12 +96,15 @@ def make_folds(films: MaskedFilms, settings: StudySettings) -> list[Fold]:
         return [Fold("splits", *(tuple(part) for part in parts.values()))]
     if len(order) < 2 * settings.folds:
         raise ValueError(f"{len(order)} patients are too few for {settings.folds} folds")
+    tested = [order[number :: settings.folds] for number in range(settings.folds)]
+    others = [patient for patient in order if patient not in tested[0]]
+    aside = others[: max(1, round(settings.validation_share * len(others)))]
     folds = []
-    for number in range(settings.folds):
-        rest = [patient for place, patient in enumerate(order) if place % settings.folds != number]
-        kept = max(1, round(settings.validation_share * len(rest)))
-        groups = (rest[kept:], rest[:kept], order[number :: settings.folds])
-        folds.append(Fold(f"fold{number}", *(tuple(i for p in group for i in of_patient[p]) for group in groups)))
+    for number, group in enumerate(tested):
+        test = [patient for patient in group if patient not in aside]
+        train = [patient for patient in order if patient not in group and patient not in aside]
+        films_of = (tuple(index for patient in part for index in of_patient[patient]) for part in (train, aside, test))
+        folds.append(Fold(f"fold{number}", *films_of))
     return folds
 
 
@@ -171,7 +176,7 @@ class Study:
         """Train and test one network."""
         started, chosen = time.time(), self._selection(run)
         indices = run.fold.train[: run.films or None]
-        if chosen["films"] == list(indices):
+        if run.fold == self.folds[0] and chosen["films"] == list(indices):
             # This very network has been trained to choose the learning rate.
             network = self.encoder.build(run.method, self.films.structures, self._seed(run))
             network.load_state_dict(load_file(self._weights(run)))
@@ -198,13 +203,13 @@ class Study:
 
     def _selection(self, run: Run) -> dict[str, Any]:
         """
-        The learning rate of a network in a fold, with what was `tried`: that with the best Dice on the validation
-        films. Its weights are kept, for they are those of the run with as many `films`.
+        The learning rate of a network, with what was `tried` in the first fold: that with the best Dice on the films
+        that were set aside. Its weights are kept, for they are those of the run on the same `films`.
         """
         rates = self.settings.learning_rates
         if len(rates) == 1:
             return {"learning_rate": rates[0], "tried": {}, "films": [], "trained": {}}
-        name = f"{run.method}-rates-{run.fold.name}"
+        name, run = f"{run.method}-rates", Run(run.method, self.settings.selection_films, self.folds[0])
         try:
             kept = json.loads(self._file(name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -251,7 +256,7 @@ class Study:
         return self.settings.seed + self.folds.index(run.fold)
 
     def _weights(self, run: Run) -> Path:
-        return self.folder / "runs" / f"{run.method}-rates-{run.fold.name}.safetensors"
+        return self.folder / "runs" / f"{run.method}-rates.safetensors"
 
     def _file(self, name: str) -> Path:
         return self.folder / "runs" / f"{name}.json"
