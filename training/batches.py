@@ -100,6 +100,11 @@ class TrainingImages(torch.utils.data.Dataset):
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
+    @property
+    def order(self) -> Callable[[int], Sequence[int]] | None:
+        """The order of an epoch's examples, where they must be read in one of their own."""
+        return getattr(self.prepared, "order", None)
+
     def __len__(self) -> int:
         return len(self.prepared)
 
@@ -119,9 +124,13 @@ class TrainingImages(torch.utils.data.Dataset):
         }
 
 
-def collate(augmentation: Augmentation, image_processor: Any) -> Callable[[list[dict]], dict[str, torch.Tensor]]:
+def collate(
+    augmentation: Augmentation, image_processor: Any, images: Any = None
+) -> Callable[[list[dict]], dict[str, torch.Tensor]]:
     """
     A collator that augments a batch and normalises it as the image processor does.
+
+    Of several processes one may get no image of an epoch's last batch; the first of `images` then lends its shapes.
 
     Its batches hold `pixel_values` `(B, 3, S, S)`, `boxes` `(B, 29, 4)` xyxy in [0, 1], `box_mask` `(B, 29)`, `labels`
     `(B, F)`, `facts` and `severity` `(B, 29, F)`, `positive_ids` and `negative_ids` `(B, 29, K)`.
@@ -130,12 +139,13 @@ def collate(augmentation: Augmentation, image_processor: Any) -> Callable[[list[
     std = torch.tensor(image_processor.image_std)[:, None, None]
 
     def collate_batch(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        batch = {name: torch.stack([item[name] for item in items]) for name in items[0]}
-        images = batch.pop("pixels").float() / 255
-        images, batch["boxes"], batch["box_mask"] = augment(
-            images, batch["boxes"], batch["box_mask"], batch.pop("draws"), augmentation
+        examples = items or [images[0]]
+        batch = {name: torch.stack([item[name] for item in examples])[: len(items)] for name in examples[0]}
+        pixels = batch.pop("pixels").float() / 255
+        pixels, batch["boxes"], batch["box_mask"] = augment(
+            pixels, batch["boxes"], batch["box_mask"], batch.pop("draws"), augmentation
         )
-        batch["pixel_values"] = (images[:, None] - mean) / std
+        batch["pixel_values"] = (pixels[:, None] - mean) / std
         return batch
 
     return collate_batch

@@ -81,7 +81,7 @@ class ShardStream:
         if self._facts is None:
             kept = datasets.Features({name: kind for name, kind in self.schema.items() if name not in PIXELS})
             loaded = datasets.load_dataset(
-                "parquet", data_files={"all": self.files}, split="all", features=kept, columns=list(kept)
+                "parquet", data_files={"shards": self.files}, split="shards", features=kept, columns=list(kept)
             )
             self._facts = loaded
         return self._facts

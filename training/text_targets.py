@@ -60,7 +60,25 @@ class TextTargets:
             self.region_weights = self.region_weights.to(device)
         return self
 
-    def targets(self, inputs: dict[str, Any], losses: Sequence[str], gather: bool = False) -> dict[str, torch.Tensor]:
+    def text_ids(self, batches: Sequence[dict[str, Any]], losses: Sequence[str], gather: bool = False) -> torch.Tensor:
+        """
+        The texts that images are compared with, as ascending ids `(num_texts,)`: the prompts, and for the loss "fine"
+        the phrases of all `batches`.
+
+        Args:
+            batches: Batches of `anatomy_vlm.training.batches`; those whose gradients are accumulated go together.
+            losses: The losses of the stage.
+            gather: Take the texts of every process, so that all of them contrast with the same ones.
+        """
+        if "fine" not in losses:
+            return self.prompt_ids
+        drawn = [batch[name].to(self.prompt_ids) for batch in batches for name in ("positive_ids", "negative_ids")]
+        sampled = unique_text_ids(*drawn)
+        return unique_text_ids(self.prompt_ids, gather_ids(sampled) if gather else sampled)
+
+    def targets(
+        self, inputs: dict[str, Any], losses: Sequence[str], gather: bool = False, ids: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
         """
         Arguments of the model for the texts of one batch.
 
@@ -68,11 +86,10 @@ class TextTargets:
             inputs: The batch of `anatomy_vlm.training.batches`.
             losses: The losses of the stage.
             gather: Take the texts of every process, so that all of them contrast with the same ones.
+            ids: Of `text_ids`, where the batch is a part of a larger one; else found here.
         """
-        ids = self.prompt_ids
-        if "fine" in losses:
-            sampled = unique_text_ids(inputs["positive_ids"], inputs["negative_ids"])
-            ids = unique_text_ids(ids, gather_ids(sampled) if gather else sampled)
+        if ids is None:
+            ids = self.text_ids([inputs], losses, gather)
         targets = {"text_features": self.features[ids]}
         if self.finding_weights is not None:
             targets["text_weights"] = self.finding_weights[self.meanings[ids, 0]]

@@ -22,18 +22,13 @@ def read_manifest(path: str | Path) -> dict:
     return manifest
 
 
-def load_prepared(path: str, streaming: bool = False) -> "datasets.DatasetDict | datasets.IterableDatasetDict":
+def shard_files(folder: Path) -> tuple[dict[str, list[str]], datasets.Features]:
     """
-    The splits of a prepared dataset.
+    The shards of each split of a prepared dataset, and its schema.
 
-    The shards are compressed Parquet; `datasets` unpacks them once into its cache, from where the raw pixels are
-    mapped into memory. Streams read the shards as they are.
-
-    Args:
-        path: Folder that `anatomy-vlm prepare` wrote.
-        streaming: Read the shards as they are asked for.
+    Raises:
+        DatasetError: if a shard is not there, or incomplete.
     """
-    folder = Path(path)
     manifest = read_manifest(folder)
     shards: dict[str, list[str]] = {}
     order = {"train": 0, "validation": 1, "test": 2}
@@ -46,7 +41,21 @@ def load_prepared(path: str, streaming: bool = False) -> "datasets.DatasetDict |
                     "prepare` again as before, it makes what is missing"
                 )
             shards.setdefault(shard["split"], []).append(str(file))
-    schema = features(mask=manifest["request"]["mask"])
+    return shards, features(mask=manifest["request"]["mask"])
+
+
+def load_prepared(path: str, streaming: bool = False) -> "datasets.DatasetDict | datasets.IterableDatasetDict":
+    """
+    The splits of a prepared dataset.
+
+    The shards are compressed Parquet; `datasets` unpacks them once into its cache, from where the raw pixels are
+    mapped into memory. Streams read the shards as they are.
+
+    Args:
+        path: Folder that `anatomy-vlm prepare` wrote.
+        streaming: Read the shards as they are asked for.
+    """
+    shards, schema = shard_files(Path(path))
     loaded = {
         split: datasets.load_dataset(
             "parquet", data_files={split: files}, split=split, features=schema, streaming=streaming
