@@ -49,6 +49,11 @@ class AnatomyVLMSegmentationConfig(AnatomyVLMVisionConfig):
             self.decoder_layers = [max(1, round(self.num_hidden_layers * step / count)) for step in steps]
         super().__post_init__(**kwargs)
 
+    @property
+    def num_structures(self) -> int:
+        """Number of labels but the background."""
+        return (self.num_labels or 0) - 1
+
     def validate_architecture(self):
         """Part of `@strict`-powered validation: the invariants between fields."""
         super().validate_architecture()

@@ -38,11 +38,11 @@ class AnatomyVLMForSemanticSegmentation(AnatomyVLMVisionPreTrainedModel):
 
     def __init__(self, config: AnatomyVLMSegmentationConfig):
         super().__init__(config)
-        if config.num_labels < 2:
+        if config.num_structures < 1:
             raise ValueError(f"`num_labels` ({config.num_labels}) must be at least 2: the background and a structure.")
         self.vision_model = AnatomyVLMVisionModel(config)
         # The decoder has a norm of its own for each layer that it reads: the tower's last would be a dead weight.
-        self.vision_model.layernorm = nn.Identity()
+        self.vision_model.layernorm = nn.Identity()  # type: ignore[assignment]
         linear = config.decoder_type == "linear"
         self.decoder = AnatomyVLMLinearDecoder(config) if linear else AnatomyVLMUNetDecoder(config)
         self.encoder_is_frozen = False
@@ -104,13 +104,13 @@ class AnatomyVLMForSemanticSegmentation(AnatomyVLMVisionPreTrainedModel):
         logits = nn.functional.pad(logits, rest, mode="replicate")
         loss = None
         if labels is not None:
-            masks = structure_masks(labels, self.config.num_labels - 1)
+            masks = structure_masks(labels, self.config.num_structures)
             loss = self.weigh_losses(mask_losses(logits, masks))
         background = -logits.amax(dim=1, keepdim=True)
         return SemanticSegmenterOutput(
             loss=loss,
             logits=torch.cat((background, logits), dim=1),
-            hidden_states=_asked_for(outputs.hidden_states, wanted),
+            hidden_states=_asked_for(outputs.hidden_states, wanted),  # type: ignore[arg-type]
             attentions=outputs.attentions,
         )
 

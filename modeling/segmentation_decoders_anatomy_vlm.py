@@ -20,7 +20,7 @@ class AnatomyVLMLinearDecoder(nn.Module):
     def __init__(self, config: AnatomyVLMSegmentationConfig):
         super().__init__()
         self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels - 1)
+        self.classifier = nn.Linear(config.hidden_size, config.num_structures)
 
     def forward(
         self, maps: list[torch.Tensor], pixel_values: torch.Tensor, feature_map: torch.Tensor | None = None
@@ -75,7 +75,7 @@ class AnatomyVLMUNetDecoder(nn.Module):
             AnatomyVLMUNetLevel(config, before, after, other)
             for before, after, other in zip([channels[0], *channels], channels, others)
         )
-        self.classifier = nn.Conv2d(channels[-1], config.num_labels - 1, kernel_size=1)
+        self.classifier = nn.Conv2d(channels[-1], config.num_structures, kernel_size=1)
 
     def forward(
         self, maps: list[torch.Tensor], pixel_values: torch.Tensor, feature_map: torch.Tensor | None = None

@@ -12,7 +12,13 @@ from anatomy_vlm import modeling, processing
 
 
 if TYPE_CHECKING:
-    from anatomy_vlm.modeling import AnatomyVLMConfig, AnatomyVLMModel, AnatomyVLMVisionConfig, AnatomyVLMVisionModel
+    from anatomy_vlm.modeling import (
+        AnatomyVLMConfig,
+        AnatomyVLMForSemanticSegmentation,
+        AnatomyVLMModel,
+        AnatomyVLMVisionConfig,
+        AnatomyVLMVisionModel,
+    )
     from anatomy_vlm.prediction import predict
     from anatomy_vlm.processing import AnatomyVLMImageProcessor, AnatomyVLMImageProcessorPil, AnatomyVLMProcessor
     from anatomy_vlm.processing.image_io import read_image
@@ -23,6 +29,7 @@ __version__ = _version("anatomy-vlm")
 
 _HOMES = {
     "AnatomyVLMConfig": "modeling",
+    "AnatomyVLMForSemanticSegmentation": "modeling",
     "AnatomyVLMImageProcessor": "processing",
     "AnatomyVLMImageProcessorPil": "processing",
     "AnatomyVLMModel": "modeling",
@@ -49,6 +56,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "AnatomyVLMConfig",
+    "AnatomyVLMForSemanticSegmentation",
     "AnatomyVLMImageProcessor",
     "AnatomyVLMImageProcessorPil",
     "AnatomyVLMModel",
