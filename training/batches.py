@@ -140,12 +140,12 @@ def collate(
 
     def collate_batch(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         examples = items or [images[0]]
-        batch = {name: torch.stack([item[name] for item in examples])[: len(items)] for name in examples[0]}
+        batch = {name: torch.stack([item[name] for item in examples]) for name in examples[0]}
         pixels = batch.pop("pixels").float() / 255
         pixels, batch["boxes"], batch["box_mask"] = augment(
             pixels, batch["boxes"], batch["box_mask"], batch.pop("draws"), augmentation
         )
         batch["pixel_values"] = (pixels[:, None] - mean) / std
-        return batch
+        return batch if items else {name: tensor[:0] for name, tensor in batch.items()}
 
     return collate_batch

@@ -97,3 +97,21 @@ def test_both_passes_drop_out_the_same(autocast, monkeypatch):
     assert not torch.equal(seen[0], seen[1])
     # Casts that the first pass left behind would have no gradient.
     assert model.vision_model.layers[0].mlp.fc1.weight.grad.abs().sum() > 0
+
+
+def test_a_process_without_images_gets_the_shapes_of_a_batch():
+    from anatomy_vlm.processing import AnatomyVLMImageProcessorPil
+    from anatomy_vlm.training.augmentation import Augmentation
+    from anatomy_vlm.training.batches import collate
+
+    augmentation = Augmentation()
+    image = {
+        "pixels": torch.zeros(32, 32, dtype=torch.uint8),
+        "boxes": torch.rand(29, 4),
+        "box_mask": torch.ones(29, dtype=torch.bool),
+        "draws": augmentation.sample(torch.Generator()),
+    }
+    collate_batch = collate(augmentation, AnatomyVLMImageProcessorPil(), [image])
+    full, empty = collate_batch([image, image]), collate_batch([])
+    assert {name: tensor.shape[1:] for name, tensor in empty.items()} == {n: t.shape[1:] for n, t in full.items()}
+    assert {len(tensor) for tensor in empty.values()} == {0}
