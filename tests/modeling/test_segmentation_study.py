@@ -155,8 +155,10 @@ def test_the_flip_exchanges_the_sides(films):
     assert torch.equal(twice[0], pixels) and torch.equal(twice[1], targets)
     same = flip_films(pixels, targets, torch.tensor([False]), mirror)
     assert torch.equal(same[0], pixels) and torch.equal(same[1], targets)
-    with pytest.raises(ValueError, match="'left lung' without 'right lung'"):
-        mirror_structures(["left lung"])
+    assert mirror_structures(["right_lung", "left_lung", "birthright", "lungs"]) == [1, 0, 2, 3]
+    for alone in ("left lung", "rib_right_3"):
+        with pytest.raises(ValueError, match=f"'{alone}' without '"):
+            mirror_structures([alone, "lungs"])
 
 
 def test_the_flip_is_that_of_the_schema():

@@ -1,5 +1,6 @@
 """Films and masks on the canvas of a model, augmented batches of them, and the one flip that keeps sides true."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,31 +9,30 @@ import torch
 from PIL import Image
 
 from anatomy_vlm.processing.letterbox_anatomy_vlm import fit_letterbox
-from anatomy_vlm.processing.vocabulary import REGION_NAMES, get_region
 from anatomy_vlm.training.augmentation import Augmentation, augment, move_maps
 from anatomy_vlm.training.segmentation.films import MaskedFilms
 
 
+_SIDES = re.compile(r"(?<![^\W_])(left|right)(?![^\W_])", re.IGNORECASE)
+_OTHER_SIDE = {"left": "right", "right": "left"}
 # Films that are kept in memory once they are on the canvas.
 _KEPT = 4096
 
 
 def mirror_structures(structures: Sequence[str]) -> list[int]:
     """
-    Index of the structure on the other side, for each; its own where it has none.
+    Index of the structure on the other side, for each; its own where it has none. Sides are told by their words.
 
-    >>> mirror_structures(["right lung", "left lung", "cardiac silhouette", "pneumothorax"])
-    [1, 0, 2, 3]
+    >>> mirror_structures(["right lung", "left lung", "cardiac silhouette", "left_rib", "right_rib"])
+    [1, 0, 2, 4, 3]
 
     Raises `ValueError` where the other side is not among the structures: a flipped film would then be wrong.
     """
     mirrored = []
     for name in structures:
-        other = get_region(name).mirror if name in REGION_NAMES else name
+        other = _SIDES.sub(lambda side: _OTHER_SIDE[side[0].lower()], name)
         if other not in structures:
-            raise ValueError(
-                f"'{name}' without '{other}': a film with one side alone cannot be flipped; set flip to 0"
-            )
+            raise ValueError(f"'{name}' without '{other}': with one side alone films cannot be flipped; set flip to 0")
         mirrored.append(list(structures).index(other))
     return mirrored
 

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from anatomy_vlm.processing.atomic_files import replacing, write_json
-from anatomy_vlm.training.segmentation.batches import CanvasFilms
+from anatomy_vlm.training.segmentation.batches import CanvasFilms, mirror_structures
 from anatomy_vlm.training.segmentation.films import MaskedFilms
 from anatomy_vlm.training.segmentation.networks import METHODS, Encoder
 from anatomy_vlm.training.segmentation.scores import canvas_dice, score_films
@@ -137,6 +137,8 @@ class Study:
         self.films, self.encoder, self.settings, self.folder = films, encoder, settings, folder
         self.canvas = CanvasFilms(films, processor, encoder.side)
         self.folds = make_folds(films, settings)
+        if settings.training.flip:
+            mirror_structures(films.structures)
         smallest = min(len(fold.train) for fold in self.folds)
         if max(settings.train_films) > smallest:
             raise ValueError(

@@ -1,6 +1,7 @@
 """The table of a study: scores by structure, network and number of training films, with intervals by patient."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -109,7 +110,7 @@ def to_latex(summary: Mapping[str, Any]) -> str:
     parts = []
     for metric in METRICS:
         lines = [
-            rf"% {TITLES[metric]}".replace("%", r"\%").replace(r"\%", "%", 1),
+            f"% {TITLES[metric]}",
             rf"\begin{{tabular}}{{ll{'r' * len(sizes)}}}",
             r"\hline",
             " & ".join(["structure", "network", *(_films(size, summary) for size in sizes)]) + r" \\",
@@ -118,7 +119,8 @@ def to_latex(summary: Mapping[str, Any]) -> str:
         for structure in summary["structures"]:
             for method in _methods(summary):
                 cells = (_cell(summary, structure, method, size, metric).replace(" to ", "--") for size in sizes)
-                lines.append(" & ".join([structure, METHODS[method], *cells]) + r" \\")
+                name = re.sub(r"([&%$#_{}])", r"\\\1", structure)
+                lines.append(" & ".join([name, METHODS[method], *cells]) + r" \\")
             lines.append(r"\hline")
         parts.append("\n".join([*lines, r"\end{tabular}"]))
     return "\n\n".join(parts) + "\n"
