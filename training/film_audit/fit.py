@@ -7,10 +7,13 @@ extra `synthesis`. On one CPU core some five minutes after the films are drawn.
 """
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 from anatomy_vlm.processing.atomic_files import replacing, write_json
@@ -26,10 +29,15 @@ _BATCH = 24
 _LEARNING_RATE = 2e-3
 
 
-def train(pool: FilmPool, steps: int, seed: int) -> FilmAuditNetwork:
-    """A network trained on a pool. Each step looks at the film as it is, mirrored, and in four other poses."""
+def train(pool: FilmPool, steps: int, seed: int, start: Path | None = None) -> FilmAuditNetwork:
+    """
+    A network trained on a pool, from random weights or from those of the file `start`. Each step looks at the film as
+    it is, mirrored, and in four other poses.
+    """
     torch.manual_seed(seed)
     network = FilmAuditNetwork()
+    if start is not None:
+        network.load_state_dict({name: tensor.float() for name, tensor in load_file(start).items()})
     optimizer = torch.optim.AdamW(network.parameters(), lr=_LEARNING_RATE, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps, pct_start=0.1)
     others = [pose for pose in range(16) if pose not in (0, _MIRRORED)]
@@ -65,18 +73,24 @@ def choose_limits(evidence: dict[str, np.ndarray], false_alarms: float) -> dict[
     }
 
 
-def main() -> None:
-    from safetensors.torch import save_file
+def _history(start: Path | None) -> dict[str, Any]:
+    """What the weights that were gone on from were trained on."""
+    if start is None:
+        return {}
+    return {"before": json.loads(start.with_suffix(".json").read_text(encoding="utf-8"))["training"]}
 
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of the drawn films")
     parser.add_argument("--out", type=Path, default=WEIGHTS.parent)
     parser.add_argument("--patients", type=int, default=2400)
     parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--start", type=Path, metavar="FILE", help="weights to go on from")
     parser.add_argument("--seed", type=int, default=4242)
     args = parser.parse_args()
     pools = draw_pools(args.work, args.patients, args.seed)
-    network = train(pools["train"], args.steps, args.seed)
+    network = train(pools["train"], args.steps, args.seed, args.start)
     evidence = validation_evidence(network, pools["validation"], 60, args.seed + 1)
     limits = choose_limits(evidence, FALSE_ALARMS)
     half = {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
@@ -88,7 +102,7 @@ def main() -> None:
             "limits": limits,
             "false_alarms": FALSE_ALARMS,
             "source": f"{len(evidence['flipped'])} views of {len(pools['validation'].chests)} drawn validation films",
-            "training": {"patients": args.patients, "steps": args.steps, "seed": args.seed},
+            "training": {"patients": args.patients, "steps": args.steps, "seed": args.seed} | _history(args.start),
         },
     )
     print(limits)
