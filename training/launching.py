@@ -29,14 +29,18 @@ def check_processes(
         environment: Variables of this process; its own by default.
 
     Raises:
-        RecipeError: if there are others than expected; or if `accelerate launch` was asked for several processes and
-            started one alone, as `accelerate launch --cpu --num_processes 2` does: it then leaves behind the address
-            of a main process and nothing that says how many there are.
+        RecipeError: if there are others than expected; with FSDP; or if `accelerate launch` was asked for several
+            processes and started one alone, as `accelerate launch --cpu --num_processes 2` does: it then leaves behind
+            the address of a main process and nothing that says how many there are.
     """
     environment = os.environ if environment is None else environment
     if expected is not None and expected != num_processes:
         raise RecipeError(
             f"--processes {expected}: there {'is' if num_processes == 1 else 'are'} {num_processes}; {CURE}"
+        )
+    if environment.get("ACCELERATE_USE_FSDP") == "true":
+        raise RecipeError(
+            "the stages of a run cannot save weights that FSDP keeps in shards; use the configuration ddp"
         )
     launched_alone = "ACCELERATE_MIXED_PRECISION" in environment and "MASTER_ADDR" in environment
     if num_processes == 1 and launched_alone and not any(name in environment for name in WORLD_SIZES):

@@ -49,6 +49,8 @@ def test_one_process_in_the_place_of_several_is_refused():
     check_processes(1, environment={**left_behind, "WORLD_SIZE": "1"})
     check_processes(1, environment={"MASTER_ADDR": "127.0.0.1"})
     check_processes(2, 2, environment={})
+    with pytest.raises(RecipeError, match="FSDP keeps in shards; use the configuration ddp"):
+        check_processes(2, environment={"ACCELERATE_USE_FSDP": "true"})
     with pytest.raises(RecipeError, match="--processes 4: there are 2"):
         check_processes(2, 4, environment={})
 
