@@ -8,13 +8,16 @@ import pytest
 import yaml
 
 from anatomy_vlm.cli import main
+from anatomy_vlm.training.evaluation.bootstrap import PatientBootstrap
+from anatomy_vlm.training.evaluation.result import EvaluationSettings
 from anatomy_vlm.training.receipts.errors import ReceiptError
 from anatomy_vlm.training.receipts.receipt import Receipt, differences, load_receipt, number
 from anatomy_vlm.training.receipts.tasks import measure_again
 from anatomy_vlm.training.recipe import RecipeError
 from anatomy_vlm.training.studies import runner
+from anatomy_vlm.training.studies import scores as scoring
 from anatomy_vlm.training.studies.study import load_study, study_names
-from anatomy_vlm.training.studies.summary import collect_scores, t_interval
+from anatomy_vlm.training.studies.summary import SeedScores, answers, collect_scores, t_interval
 
 
 VARIANTS = [
@@ -38,6 +41,7 @@ def study_file(recipe_values, tmp_path_factory) -> str:
         "seeds": [0, 1],
         "scoring": {"bootstrap": 50, "min_events": 2, "batch_size": 4},
         "variants": VARIANTS,
+        "questions": [{"ask": "Do negatives help?", "of": "full", "without": "plain"}],
     }
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(study))
@@ -58,6 +62,7 @@ def test_a_study_ends_with_receipts_and_a_table(finished):
     table = (finished / "small.md").read_text()
     assert "| the method |" in table and "| boxes only |" in table and "differences" in table
     assert "\\toprule" in (finished / "small.tex").read_text()
+    assert "Do negatives help? " in table and "(full minus plain: box IoU " in table
     receipt = load_receipt(finished / "small.json")
     numbers = {item.name: item for item in receipt.numbers}
     of_seeds = [
@@ -141,6 +146,7 @@ def test_the_shipped_study_has_one_budget():
         ({"varants": 1}, "unknown key 'varants'"),
         ({"set": {"stages.7.losses": ["anatomy"]}}, "there is no 'stages.7.losses' in the recipe"),
         ({"set": {"labels": {"positives": "some"}}}, "positives must be"),
+        ({"questions": [{"ask": "?", "of": "full", "without": "pla"}]}, "no variant 'pla'; did you mean 'plain'"),
         ({"recipe": "nowhere"}, "nowhere: no such recipe file"),
         ({"seeds": [0, 0]}, "seeds [0, 0] are not distinct"),
     ],
@@ -170,6 +176,54 @@ def test_t_interval_against_scipy():
     expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
     assert (mean, low, high) == pytest.approx((np.mean(values), expected.low, expected.high))
     assert math.isnan(t_interval([0.5])[1]) and math.isnan(t_interval([])[0])
+
+
+def test_answers_say_what_the_intervals_show():
+    def runs(*lists: list[float]) -> dict[int, dict[str, float]]:
+        return {seed: dict(zip("abc", values)) for seed, values in enumerate(zip(*lists, strict=True))}
+
+    study = load_study("ablation")
+    question = study.questions[0]
+    told = SeedScores(
+        {
+            question.of: runs([0.8, 0.82, 0.81], [0.5, 0.7, 0.6], [0.4, 0.42, 0.41]),
+            question.without: runs([0.7, 0.71, 0.72], [0.6, 0.6, 0.6], [0.5, 0.51, 0.52]),
+        },
+        [],
+    )
+    (line,) = answers(study, told, ["a", "b", "c"])
+    assert line.startswith(
+        f"{question.ask} It raises a and it lowers c ({question.of} minus {question.without}: a +0.10"
+    )
+    (line,) = answers(study, told, ["b"])
+    assert " No difference is shown " in line and "b 0.000 (-0.248 to 0.248)" in line
+
+
+def test_a_model_that_misses_the_no_has_a_negated_auc_below_one_half():
+    """Statement and negation get the same logit, right about the words: what the stated AUC has, the negated lacks."""
+    from types import SimpleNamespace
+
+    rng = np.random.default_rng(0)
+    findings, regions = ("pleural effusion", "pneumothorax"), ("left lung", "right lung")
+    count = 200
+    image, region, finding = np.arange(count), rng.integers(0, 2, count), rng.integers(0, 2, count)
+    labels = rng.integers(0, 2, count).astype(float)
+    texts = tuple(scoring._statement(r, f, p) for r in regions for f in findings for p in (1, 0))
+    judged = SimpleNamespace(
+        targets=SimpleNamespace(pair_image=image, pair_region=region, pair_finding=finding, pair_labels=labels),
+        texts=texts,
+        regions=regions,
+        findings=findings,
+        bootstrap=PatientBootstrap.draw([str(i) for i in range(count)], num_resamples=50),
+        settings=EvaluationSettings(),
+    )
+    seen = np.clip(0.5 + 0.2 * (labels - 0.5) + 0.1 * rng.standard_normal(count), 0.01, 0.99)
+    blind = np.repeat(np.repeat(seen[:, None, None], 2, axis=1), len(texts), axis=2)
+    stated, negated, paired = scoring._statement_numbers(judged, blind)
+    assert stated.value > 0.75 and negated.value == pytest.approx(1 - stated.value) and paired.value == 0.5
+    denies = np.array([text.startswith("no ") for text in texts])
+    stated, negated, paired = scoring._statement_numbers(judged, np.where(denies, 1 - blind, blind))
+    assert negated.value == pytest.approx(stated.value) and paired.value == pytest.approx(stated.value)
 
 
 def test_scores_of_other_films_or_tasks_are_not_mixed():

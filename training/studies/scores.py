@@ -1,6 +1,5 @@
 """What a run of a study is judged by: boxes, findings in the film and in regions, and what it makes of a "no"."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +11,9 @@ from tqdm.auto import tqdm
 from anatomy_vlm.processing.statements import Statement, render_statement
 from anatomy_vlm.processing.vocabulary import FINDING_NAMES
 from anatomy_vlm.training.evaluation.arrays import FloatArray
-from anatomy_vlm.training.evaluation.bootstrap import PatientBootstrap, percentile_interval
+from anatomy_vlm.training.evaluation.bootstrap import PatientBootstrap
 from anatomy_vlm.training.evaluation.box_scores import score_boxes
 from anatomy_vlm.training.evaluation.finding_scores import FindingScorer, Pairs, image_pairs, region_pairs
-from anatomy_vlm.training.evaluation.ranking import roc_auc
 from anatomy_vlm.training.evaluation.reader import Reader, Readings
 from anatomy_vlm.training.evaluation.result import BOXES, EvaluationSettings, Score
 from anatomy_vlm.training.evaluation.targets import Prior, Targets, collect_targets, fit_prior
@@ -29,9 +27,8 @@ BOX_IOU, BOX_MAP = "box IoU", "box mAP"
 IMAGE_AUC, IMAGE_AUC_WITH_REGIONS = "image AUC", "image AUC with regions"
 REGION_AUC, REGION_AUC_BY_FINDING = "region AUC", "region AUC by finding"
 REGION_AUC_OF_IMAGE = "region AUC of the film's score"
-STATEMENT_AUC, NEGATION = "statement AUC", "negation accuracy"
-STATEMENT_AUC_OF_IMAGE = "statement AUC of the film's score"
-NEGATION_OF_IMAGE = "negation accuracy of the film's score"
+STATED_AUC, NEGATED_AUC, PAIRED_AUC = "stated AUC", "negated AUC", "paired AUC"
+OF_THE_FILM = " of the film's score"
 
 
 @dataclass(frozen=True)
@@ -57,9 +54,10 @@ def run_scores(inputs: TaskInputs) -> Outcome:
       regions' margins.
     - *region AUC*: (region, finding) pairs with a stated polarity, pooled and by finding, scored on the region's own
       embedding; *of the film's score*: every region given the score of the film.
-    - *statement AUC*: each pair is asked as a statement ("pleural effusion in the left lung") and as its negation;
-      how well the logits of the text tell true ones from false ones. *Negation accuracy*: how often the true one of
-      the two has the higher logit. Both are 0.5 for a model that matches the words of a finding and misses the "no".
+    - *stated*, *negated* and *paired AUC*, macro over findings: each pair is asked as a statement ("pleural effusion
+      in the left lung") and as its negation. Does the logit of the statement find those who have it, that of the
+      negation those who have not, and the difference of the two those who have it? A model that matches the words of a
+      finding and misses the "no" has a negated AUC as far below 0.5 as its stated AUC is above.
     """
     judged = _judge(inputs)
     losses = set(inputs.settings["losses"])
@@ -68,10 +66,10 @@ def run_scores(inputs: TaskInputs) -> Outcome:
         numbers += _box_numbers(judged)
     if "global" in losses:
         numbers += _image_numbers(judged, with_regions="fine" in losses)
-        numbers += _statement_numbers(judged, judged.readings.text_image_scores[:, None], STATEMENT_AUC_OF_IMAGE)
+        numbers += _statement_numbers(judged, judged.readings.text_image_scores[:, None], OF_THE_FILM)
     if "fine" in losses:
         numbers += _region_numbers(judged, judged.readings.region_margins, REGION_AUC, REGION_AUC_BY_FINDING)
-        numbers += _statement_numbers(judged, judged.readings.text_region_scores, STATEMENT_AUC)
+        numbers += _statement_numbers(judged, judged.readings.text_region_scores)
     return Outcome(tuple(numbers))
 
 
@@ -161,11 +159,12 @@ def _macro(judged: Judged, pairs: Pairs) -> Score:
     )
 
 
-def _statement_numbers(judged: Judged, scores: FloatArray, name: str) -> list[Number]:
-    """AUC over statements and their negations, and how often the true one of the two is preferred.
+def _statement_numbers(judged: Judged, scores: FloatArray, suffix: str = "") -> list[Number]:
+    """Stated, negated and paired AUC.
 
     Args:
-        scores: (n, regions or 1, texts).
+        scores: (n, regions or 1, texts), in (0, 1).
+        suffix: of the names of the numbers.
     """
     targets, place = judged.targets, {text: index for index, text in enumerate(judged.texts)}
     image, labels = targets.pair_image, targets.pair_labels
@@ -174,23 +173,19 @@ def _statement_numbers(judged: Judged, scores: FloatArray, name: str) -> list[Nu
 
     def asked(polarity: int) -> FloatArray:
         columns = [place[_statement(judged.regions[r], judged.findings[f], polarity)] for r, f in named]
-        return np.asarray(logit(scores[image, region, columns]))
+        return np.asarray(logit(np.clip(scores[image, region, columns], 1e-300, 1 - 1e-16)))
 
     said, denied = asked(1), asked(0)
-    truth, values = np.r_[labels, 1 - labels], np.r_[said, denied]
-    right = np.where(labels > 0.5, said > denied, denied > said) + 0.5 * (said == denied)
-    auc = judged.bootstrap.resample(lambda weights: roc_auc(truth, values, weights), np.r_[image, image])
-    accuracy = judged.bootstrap.resample(lambda weights: (weights * right).sum(-1) / weights.sum(-1), image)
-    of_image = scores.shape[1] == 1
-    return [
-        _with_interval(name, float(roc_auc(truth, values)), auc),
-        _with_interval(NEGATION_OF_IMAGE if of_image else NEGATION, float(right.mean()), accuracy),
-    ]
-
-
-def _with_interval(name: str, value: float, resamples: FloatArray) -> Number:
-    low, high = percentile_interval(resamples) if len(resamples) else (math.nan, math.nan)
-    return number(name, value, float(low), float(high))
+    found = []
+    for name, truth, values in (
+        (STATED_AUC, labels, said),
+        (NEGATED_AUC, 1 - labels, denied),
+        (PAIRED_AUC, labels, said - denied),
+    ):
+        constant = np.zeros(len(image))
+        pairs = Pairs(truth, values, constant, image, targets.pair_finding, targets.pair_region)
+        found.append(_numbered(f"{name}{suffix}", _macro(judged, pairs)))
+    return found
 
 
 def losses_of(stages: Sequence[Any]) -> list[str]:

@@ -27,6 +27,22 @@ class Variant:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Question:
+    """
+    What two variants are compared for.
+
+    Args:
+        ask: The question.
+        of: Name of the variant that has it.
+        without: Name of the one that has it not.
+    """
+
+    ask: str
+    of: str
+    without: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """
     Args:
@@ -38,6 +54,7 @@ class Study:
         seeds: Of the runs, unless they are given.
         title: For tables.
         set: Settings of the recipe by dotted key, for every variant.
+        questions: What is answered below the table.
         scoring: Settings of the scores: resamples of the intervals, patients with and without a finding that its AUC
             needs, images at a time.
     """
@@ -50,6 +67,7 @@ class Study:
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     title: str = ""
     set: dict[str, Any] = field(default_factory=dict)
+    questions: list[Question] = field(default_factory=list)
     scoring: dict[str, int] = field(default_factory=lambda: {"bootstrap": 200, "min_events": 10, "batch_size": 32})
 
     def variant(self, name: str) -> Variant:
@@ -138,6 +156,10 @@ def load_study(source: str | Path, overrides: Iterable[str] = ()) -> Study:
     names = [variant.name for variant in values["variants"]]
     if len(set(names)) != len(names):
         raise RecipeError(f"{source}: two variants have the same name: {names}")
+    values["questions"] = [
+        Question(**check_keys(question, Question, f"{source}: questions[{index}]"))
+        for index, question in enumerate(values.get("questions") or [])
+    ]
     settings = dict(values.get("set") or {})
     for override in overrides:
         key, separator, value = override.partition("=")
@@ -145,5 +167,6 @@ def load_study(source: str | Path, overrides: Iterable[str] = ()) -> Study:
             raise RecipeError(f"--set {override}: expected KEY=VALUE, such as training.learning_rate=0.001")
         settings[key] = yaml.safe_load(value)
     study = Study(**{**values, "set": settings})
-    study.variant(study.reference)
+    for name in (study.reference, *(name for question in study.questions for name in (question.of, question.without))):
+        study.variant(name)
     return study

@@ -105,6 +105,37 @@ def difference_table(study: Study, scores: SeedScores, names: Sequence[str], tit
     return Table(title, ["variant", *names], rows, [about])
 
 
+def answers(study: Study, scores: SeedScores, names: Sequence[str]) -> list[str]:
+    """
+    A sentence per question of the study: the paired differences, and whether their intervals leave out 0.
+
+    Questions about a variant without runs are left out.
+    """
+    found = []
+    for question in study.questions:
+        cells = {name: _difference(scores, question.of, question.without, name) for name in names}
+        told = {name: cell for name, cell in cells.items() if not math.isnan(cell.value)}
+        if told:
+            listed = "; ".join(f"{name} {_signed(cell)}" for name, cell in told.items())
+            found.append(f"{question.ask} {_verdict(told)} ({question.of} minus {question.without}: {listed}).")
+    return found
+
+
+def _verdict(cells: Mapping[str, Cell]) -> str:
+    """Which of the differences are shown to be above or below 0."""
+    better = [name for name, cell in cells.items() if cell.low > 0]
+    worse = [name for name, cell in cells.items() if cell.high < 0]
+    parts = [f"it raises {', '.join(better)}"] * bool(better) + [f"it lowers {', '.join(worse)}"] * bool(worse)
+    text = " and ".join(parts) or "no difference is shown"
+    return text[0].upper() + text[1:]
+
+
+def _signed(cell: Cell) -> str:
+    value, interval = Cell(abs(cell.value)).parts[0], cell.parts[1]
+    sign = "" if float(value) == 0 else "-" if cell.value < 0 else "+"
+    return f"{sign}{value}" + (f" ({interval})" if interval else "")
+
+
 def _difference(scores: SeedScores, variant: str, reference: str, name: str) -> Cell:
     one, other = scores.of(variant, name), scores.of(reference, name)
     return Cell(*t_interval([one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())]))

@@ -8,19 +8,20 @@ from anatomy_vlm.training.studies.scores import (
     BOX_IOU,
     BOX_MAP,
     IMAGE_AUC,
-    NEGATION,
+    NEGATED_AUC,
+    PAIRED_AUC,
     REGION_AUC,
     REGION_AUC_BY_FINDING,
     REGION_AUC_OF_IMAGE,
-    STATEMENT_AUC,
+    STATED_AUC,
 )
 from anatomy_vlm.training.studies.study import Study, load_study
-from anatomy_vlm.training.studies.summary import collect_scores, difference_table, receipts_in, score_table
+from anatomy_vlm.training.studies.summary import answers, collect_scores, difference_table, receipts_in, score_table
 from anatomy_vlm.training.tables.table import Table
 
 
 ABLATION = (BOX_IOU, BOX_MAP, IMAGE_AUC, REGION_AUC_OF_IMAGE, REGION_AUC, REGION_AUC_BY_FINDING)
-HARD_NEGATIVES = (IMAGE_AUC, REGION_AUC, STATEMENT_AUC, NEGATION)
+HARD_NEGATIVES = (IMAGE_AUC, REGION_AUC_BY_FINDING, STATED_AUC, NEGATED_AUC, PAIRED_AUC)
 # Variants of the shipped study that the table of hard negatives is about.
 OF_HARD_NEGATIVES = ("full", "no-hard-negatives", "no-perturbation", "no-attributes")
 
@@ -38,6 +39,7 @@ def study_table(inputs: TaskInputs) -> Outcome:
         title = "Hard negatives on and off"
     means = score_table(study, scores, names, title)
     gaps = difference_table(study, scores, names, f"{title}: differences")
+    gaps.notes += answers(study, scores, names)
     means.measured += [replace(item, name=f"difference | {item.name}") for item in gaps.numbers]
     return Outcome(means.numbers, Tables([means, gaps]))
 
