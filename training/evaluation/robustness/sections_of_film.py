@@ -33,18 +33,23 @@ def macro_auc(labels: FloatArray, scores: FloatArray, columns: Sequence[int]) ->
 def shortcuts(material: Material) -> Section:
     """Shortcut index of each finding in each view; a view of a finding hides or shows its plausible regions."""
     rows: list[Row] = []
+    # Findings of the same regions share their films, and all share the borders.
+    read: dict[tuple[str, tuple[int, ...]], FloatArray] = {}
     for column in material.judged:
         name = material.findings[column]
-        slots = [slot for slot, region in enumerate(material.reader.regions) if region in get_finding(name).regions]
-        regions = [
-            boxes_mask((film.shape[0], film.shape[1]), boxes[slots])
-            for film, boxes in zip(material.films, material.readings.boxes, strict=True)
-        ]
+        plausible = get_finding(name).regions
+        slots = tuple(slot for slot, region in enumerate(material.reader.regions) if region in plausible)
         for view in VIEWS:
-            scores = view_scores(
-                lambda films, place=column: material.margins(films)[:, place],
-                material.films, regions, view, batch_size=material.batch_size,
-            )  # fmt: skip
+            key = view, () if view == "borders only" else slots
+            if key not in read:
+                regions = [
+                    boxes_mask((film.shape[0], film.shape[1]), boxes[list(slots)])
+                    for film, boxes in zip(material.films, material.readings.boxes, strict=True)
+                ]
+                read[key] = view_scores(
+                    material.margins, material.films, regions, view, batch_size=material.batch_size
+                )
+            scores = read[key][:, column]
             labels = material.targets.image_labels[:, column]
             found = shortcut_index(
                 labels, material.image_margins[:, column], scores, material.bootstrap, confidence=material.confidence

@@ -6,6 +6,7 @@ from anatomy_vlm.training.evaluation.arrays import FloatArray, nan_mean
 from anatomy_vlm.training.evaluation.bootstrap import percentile_interval
 from anatomy_vlm.training.evaluation.ranking import roc_auc
 from anatomy_vlm.training.evaluation.robustness.laterality import (
+    SidedPairs,
     flip_consistency,
     laterality_margins,
     right_side_share,
@@ -131,15 +132,23 @@ def flips(material: Material) -> Section:
     scores = material.readings.region_scores[:, :, material.columns]
     found = flip_consistency(scores, mirrored.region_scores[:, :, material.columns], material.mirror)
     changed = np.abs(material.readings.image_scores - mirrored.image_scores)[:, material.columns]
+    pairs = sided_pairs(material.targets, material.mirror)
+    # In the mirrored film the finding lies in the mirrored region.
+    exchanged = SidedPairs(pairs.image, pairs.finding, pairs.mirrored, pairs.region)
+    mirrored_margins = mirrored.region_margins[:, :, material.columns]
     row: Row = {
+        "one_sided": len(pairs.image),
+        "right_side": float(right_side_share(laterality_margins(material.region_margins, pairs))),
+        "right_side_mirrored": float(right_side_share(laterality_margins(mirrored_margins, exchanged))),
         "side_preference": found.side_preference,
         "difference_in_regions": found.score_difference,
         "difference_in_film": float(changed.mean()),
     }
     about = (
-        "The film mirrored against the film. Side preference: how often the preferred one of two paired regions "
-        "changes with the film, 1 at best and 0.5 by chance. Differences: mean absolute change of a score between a "
-        "region and its mirror image, and of the film's own. A mirrored chest is no usual chest (the heart is on the "
-        "wrong side), so some difference is expected."
+        "The film mirrored against the film. Right side: one-sided findings with the true side ahead, in the film and "
+        "in the mirrored film, where it is the other one. Side preference: how often the preferred one of any two "
+        "paired regions changes with the film, findings or not; 1 at best, 0.5 where a fixed preference decides. "
+        "Differences: mean absolute change of a score between a region and its mirror image, and of the film's own. A "
+        "mirrored chest is no usual chest (the heart is on the wrong side), so some difference is expected."
     )
     return Section("flips", "Flip consistency", about, (row,))
