@@ -50,6 +50,8 @@ def main() -> None:
             receipt = RECEIPTS / f"{name}.json"
             shutil.copyfile(args.tables / f"{name}.json", receipt)
             page = replace_part(page, name, with_receipt((args.tables / f"{name}.md").read_text("utf-8"), receipt))
+    if (args.tables / "queries.png").is_file():
+        shutil.copyfile(args.tables / "queries.png", DOCS / "queries.png")
     runs = sorted(args.study.glob("runs/*/receipt.json"))
     folder = RECEIPTS / "ablation-runs"
     if runs:

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from anatomy_vlm.hub_cards import REFERENCE_MODEL
-    from anatomy_vlm.processing.atomic_files import write_text
+    from anatomy_vlm.processing.atomic_files import replacing, write_text
     from anatomy_vlm.training.receipts.tasks import measure, typed_command
     from anatomy_vlm.training.tables.catalogue import TABLES, table_inputs
 
@@ -76,6 +76,9 @@ def run(args: argparse.Namespace) -> int:
         receipt, outcome = measure(TABLES[name].task, inputs, typed_command())
         write_text(args.out / f"{name}.md", outcome.table.to_markdown())
         write_text(args.out / f"{name}.tex", outcome.table.to_latex())
+        for title, picture in outcome.pictures.items():
+            with replacing(args.out / f"{title}.png") as beside:
+                picture.save(beside)
         receipt.save(args.out / f"{name}.json")
         print(outcome.table.to_markdown())
     return 0

@@ -149,6 +149,12 @@ def test_every_table_is_made_of_the_small_films(name, measured, films):
     defined = [item for item in receipt.numbers if item.value is not None]
     assert len(defined) > len(receipt.numbers) / 4
     assert all(item.low is None or item.low <= item.value <= item.high for item in defined)
+    if name == "queries":
+        sheet = np.asarray(outcome.pictures["queries"].convert("RGB")).astype(int)
+        orange = (np.abs(sheet - [240, 112, 40]).sum(-1) < 10).nonzero()[1]
+        tile = sheet.shape[1] // 6
+        # The right lung is the first tile, the left lung the ninth: their frames lie on the image's left and right.
+        assert orange.size and (orange[orange < tile]).mean() < tile / 2
     if name == "detection":
         evaluated = {item.name: item for item in measured.numbers}
         mean = next(item for item in receipt.numbers if item.name.endswith("mean | IoU"))

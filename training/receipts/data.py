@@ -82,12 +82,14 @@ class DataSource:
 
 
 def source_of(folder: Path) -> DataSource:
-    """How a dataset folder came about: the request in the manifest of drawn films, else the folder itself."""
+    """How a dataset folder came about: the request of drawn films in its manifest, else a loader of such folders."""
     manifest = folder / "manifest.json"
     if manifest.is_file():
         request = json.loads(manifest.read_text(encoding="utf-8")).get("request", {})
         if request.get("generator") == PHANTOM:
             return DataSource(PHANTOM, {name: request[name] for name in PHANTOM_ARGUMENTS if name in request})
+        if "mask" in request:
+            return DataSource("prepared", {"path": portable_path(folder)})
     loader = "folder" if (folder / "metadata.jsonl").is_file() else "saved"
     return DataSource(loader, {"path": portable_path(folder)})
 

@@ -89,10 +89,12 @@ class Outcome:
     Args:
         numbers: For the receipt.
         table: For reading; None where the numbers say it all.
+        pictures: Images by name.
     """
 
     numbers: tuple[Number, ...]
     table: Any = None
+    pictures: Mapping[str, Any] = field(default_factory=dict)
 
 
 # What is not here and looks like one may still be fetched.

@@ -11,6 +11,7 @@ from anatomy_vlm.training.evaluation.arrays import BoolArray, FloatArray, nan_me
 from anatomy_vlm.training.evaluation.bootstrap import PatientBootstrap, percentile_interval
 from anatomy_vlm.training.receipts.tasks import Outcome, TaskInputs
 from anatomy_vlm.training.tables.options import notes, set_title
+from anatomy_vlm.training.tables.query_pictures import attention_sheet
 from anatomy_vlm.training.tables.table import Cell, Row, Table
 
 
@@ -102,7 +103,7 @@ def queries_table(inputs: TaskInputs) -> Outcome:
     size = int(inputs.settings["batch_size"])
     starts = tqdm(range(0, len(split), size), desc="attention", disable=not inputs.progress, leave=False)
     parts = [_measure(model, processor, split[start : start + size]) for start in starts]
-    mass, share, own, others = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    mass, share, own, others, maps, boxes = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     bootstrap = PatientBootstrap.draw(
         split["patient_id"], num_resamples=int(inputs.settings["bootstrap"]), seed=int(inputs.settings["seed"])
     )
@@ -130,7 +131,9 @@ def queries_table(inputs: TaskInputs) -> Outcome:
         "most attended ones; of other queries: with the mean of the other 28 maps."
     )
     table = Table(f"What the queries look at, {set_title(inputs, 'test')}", HEAD, rows, notes(inputs, about))
-    return Outcome(table.numbers, table)
+    names = [model.config.id2label[index] for index in range(mass.shape[2])]
+    sheet = attention_sheet(nan_mean(maps, axis=0), nan_mean(boxes, axis=0), names)
+    return Outcome(table.numbers, table, {"queries": sheet})
 
 
 def _grid(model: Any, processor: Any) -> tuple[int, int]:
@@ -139,7 +142,10 @@ def _grid(model: Any, processor: Any) -> tuple[int, int]:
 
 
 def _measure(model: Any, processor: Any, batch: dict[str, Any]) -> tuple[FloatArray, ...]:
-    """Mass (b, layers, regions), share (b, regions), IoU and IoU of others (b, layers, regions); NaN without a box."""
+    """
+    Mass (b, layers, regions), share (b, regions), IoU and IoU of others (b, layers, regions), maps of the last layer
+    (b, regions, rows, columns) and boxes (b, regions, 4); NaN without a box.
+    """
     images = [image.convert("L") for image in batch["image"]]
     pixels = processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
     attention = query_attention(model, pixels.to(model.device))
@@ -169,4 +175,6 @@ def _measure(model: Any, processor: Any, batch: dict[str, Any]) -> tuple[FloatAr
         share,
         np.where(hidden, np.nan, own),
         np.where(hidden, np.nan, others),
+        np.where(known[..., None, None], attention[:, -1], np.nan),
+        np.where(known[..., None], boxes, np.nan),
     )
