@@ -5,7 +5,8 @@
 - *citation*: pairs of films with and without one planted finding. A region that the truth cites is taken out, and
   each region that holds at most a tenth of the finding; how often does the cited one lower the score most? What is
   taken out is replaced by the twin without the finding (`twin`), and by its surroundings (`around`), as the evidence
-  card does it. Findings that the model calls on the film only.
+  card does it; `around_corrected` is in standard deviations from what the same fill does to films without the finding.
+  Findings that the model calls on the film only.
 - *shortcut*: a linear probe on the checkpoint's embeddings and the pixels, trained on films with a corner token beside
   the finding (an enlarged heart), and one trained without; the shortcut index of the borders on other patients.
 - *negation*: AUC of the denying prompts against absence, macro over the findings that the checkpoint is asked for.
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from planted_findings import Pair, pairs
+from planted_findings import pairs
 from scipy import ndimage, stats
 
 from anatomy_vlm.processing.vocabulary import FINDING_NAMES
@@ -31,12 +32,7 @@ from anatomy_vlm.training.evaluation.bootstrap import PatientBootstrap
 from anatomy_vlm.training.evaluation.conformal import fit_cuts
 from anatomy_vlm.training.evaluation.faithfulness import box_mask, fill_from_around
 from anatomy_vlm.training.evaluation.reader import Reader
-from anatomy_vlm.training.evaluation.robustness.citations import (
-    FREE_OF_FINDING,
-    Citation,
-    judge_citation,
-    shares_in_boxes,
-)
+from anatomy_vlm.training.evaluation.robustness.citations import judge_citation, shares_in_boxes
 from anatomy_vlm.training.evaluation.robustness.material import Material
 from anatomy_vlm.training.evaluation.robustness.sections_of_text import negation
 from anatomy_vlm.training.evaluation.robustness.shortcuts import shortcut_index, view_scores
@@ -51,44 +47,47 @@ HEART = "enlarged cardiac silhouette"
 EMBEDDING_SCALE, PENALTY = 6.0, 300.0
 
 
-def taken_out(pair: Pair, box: np.ndarray, fill: str) -> np.ndarray:
-    """The film with a box replaced by the twin's (soft at its edge) or filled from around."""
-    film, mask = pair.planted.film, box_mask(pair.planted.film.shape, box.tolist())
-    if fill == "around":
+def taken_out(film: np.ndarray, box: np.ndarray, twin: np.ndarray | None) -> np.ndarray:
+    """The film with a box replaced by the twin's (soft at its edge), or filled from around without a twin."""
+    mask = box_mask((film.shape[0], film.shape[1]), box.tolist())
+    if twin is None:
         return fill_from_around(film, mask)
     blend = ndimage.gaussian_filter(mask.astype(np.float64), 1.0)
-    return (film * (1 - blend) + pair.twin.film * blend + 0.5).astype(np.uint8)
+    return (film * (1 - blend) + twin * blend + 0.5).astype(np.uint8)
 
 
-def judge(reader: Reader, pair: Pair, fills: tuple[str, ...]) -> dict[str, Citation]:
-    """Judgement of each fill; empty where the model does not call the finding."""
-    column = reader.findings.index(pair.finding)
-    whole = reader.read([Image.fromarray(pair.planted.film)])
-    if whole.image_scores[0, column] < reader.processor.finding_thresholds[pair.finding]:
-        return {}
-    shares = shares_in_boxes(pair.signal, whole.boxes[0])
-    cited = np.array([name in pair.stated_regions for name in reader.regions])
-    found = {}
-    # Regions that hold some of the finding and are not cited take no part.
-    judged_slots = np.flatnonzero(cited | (shares <= FREE_OF_FINDING))
-    for fill in fills:
-        films = [Image.fromarray(taken_out(pair, whole.boxes[0, slot], fill)) for slot in judged_slots]
-        drops = np.zeros(len(shares))
-        drops[judged_slots] = whole.image_margins[0, column] - reader.read(films).image_margins[:, column]
-        judged = judge_citation(drops, shares, cited)
-        if judged is not None:
-            found[fill] = judged
-    return found
+def drops_without(reader: Reader, film: np.ndarray, twin: np.ndarray | None = None) -> np.ndarray:
+    """(R, F), margins of a film minus margins without each region."""
+    whole = reader.read([Image.fromarray(film)])
+    films = [Image.fromarray(taken_out(film, box, twin)) for box in whole.boxes[0]]
+    return whole.image_margins - reader.read(films).image_margins
 
 
 def citations(reader: Reader, count: int) -> dict[str, Any]:
     """Share of faithful citations by fill, with the exact binomial interval and by finding."""
-    found: dict[str, dict[str, list[bool]]] = {"twin": {}, "around": {}}
-    drawn = pairs(count)
-    for pair in drawn:
-        for fill, judged in judge(reader, pair, tuple(found)).items():
-            found[fill].setdefault(pair.finding, []).append(judged.faithful)
-    result: dict[str, Any] = {"pairs": len(drawn)}
+    drawn = []
+    for pair in pairs(count):
+        whole = reader.read([Image.fromarray(pair.planted.film)])
+        column = reader.findings.index(pair.finding)
+        if whole.image_scores[0, column] >= reader.processor.finding_thresholds[pair.finding]:
+            drawn.append((pair, column, shares_in_boxes(pair.signal, whole.boxes[0])))
+    # What filling a region does to a film without the finding: the twins are such films.
+    of_twins = np.stack([drops_without(reader, pair.twin.film) for pair, _, _ in drawn])
+    found: dict[str, dict[str, list[bool]]] = {"twin": {}, "around": {}, "around_corrected": {}}
+    for index, (pair, column, shares) in enumerate(drawn):
+        cited = np.array([name in pair.stated_regions for name in reader.regions])
+        around = drops_without(reader, pair.planted.film)[:, column]
+        others = np.delete(of_twins, index, axis=0)[:, :, column]
+        drops = {
+            "twin": drops_without(reader, pair.planted.film, pair.twin.film)[:, column],
+            "around": around,
+            "around_corrected": (around - others.mean(axis=0)) / others.std(axis=0),
+        }
+        for fill, values in drops.items():
+            judged = judge_citation(values, shares, cited)
+            if judged is not None:
+                found[fill].setdefault(pair.finding, []).append(judged.faithful)
+    result: dict[str, Any] = {"pairs": count}
     for fill, by_finding in found.items():
         every = [hit for hits in by_finding.values() for hit in hits]
         interval = stats.binomtest(sum(every), len(every)).proportion_ci()
@@ -219,7 +218,7 @@ def measure(model_folder: str, num_films: int, num_pairs: int, parts: tuple[str,
 def to_text(results: dict[str, Any]) -> str:
     """The results against their targets."""
     lines = []
-    for fill in ("twin", "around"):
+    for fill in ("twin", "around", "around_corrected"):
         if "citation" in results:
             row = results["citation"][fill]
             lines.append(
