@@ -258,6 +258,16 @@ def test_a_training_learns_and_repeats(method, films, tower, tmp_path):
     assert bool(moved) == (method == "tuned-unet")
 
 
+def test_a_training_in_bfloat16_leaves_a_network_in_float32(films, tower, tmp_path):
+    shared, encoder = canvas(films), Encoder(tower)
+    network, copy = (encoder.build("tuned-unet", films.structures, 0) for _ in range(2))
+    settings = SegmentationSettings(steps=1, batch_size=2, bf16=True, use_cpu=True)
+    train_network(network, shared, range(4), settings, learning_rate=1e-2, folder=tmp_path)
+    copy.load_state_dict(network.state_dict())
+    pixel_values = torch.randn(1, 3, 32, 32)
+    assert torch.equal(network.eval()(pixel_values).logits, copy.eval()(pixel_values).logits)
+
+
 def test_an_interrupted_training_goes_on_exactly(films, tower, tmp_path, monkeypatch):
     from transformers import TrainerCallback
 

@@ -152,6 +152,8 @@ def train_network(
         trainer.remove_callback(callback)
     checkpoint = get_last_checkpoint(str(folder)) if settings.save_steps and Path(folder).is_dir() else None
     trainer.train(resume_from_checkpoint=checkpoint)
+    # What makes training run in bfloat16 would stay on the network: its masks are to be those that it has when loaded.
+    trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {
         "last_loss": losses[-1] if losses else None,
