@@ -46,6 +46,7 @@ class AnatomyMaskCodec(RasterCodec):
         num_global_tokens: Tokens about the whole shape, beside the 16 of the grid.
         hidden_size: Width of the tokens.
         num_layers: Layers of attention on each side.
+        encoder_sizes: Channels at 32, 16 and 8 cells a side.
         decoder_sizes: Channels at 8, 16 and 32 cells a side.
     """
 
@@ -57,7 +58,8 @@ class AnatomyMaskCodec(RasterCodec):
         num_global_tokens: int = 4,
         hidden_size: int = 128,
         num_layers: int = 2,
-        decoder_sizes: Sequence[int] = (64, 32, 24),
+        encoder_sizes: Sequence[int] = (24, 48, 96),
+        decoder_sizes: Sequence[int] = (64, 32, 16),
     ):
         super().__init__()
         self.levels = tuple(levels)
@@ -68,11 +70,11 @@ class AnatomyMaskCodec(RasterCodec):
         self.num_global_tokens = num_global_tokens
         self.code_sizes = (self.box_bins,) * 4 + (values,) * number
         self.prefixes = ("loc",) * 4 + ("seg",) * number
-        a, b, c = decoder_sizes
+        a, b, c = encoder_sizes
         self.encoder = nn.Sequential(
-            *(nn.Conv2d(1, 32, 4, 2, 1), nn.SiLU(), nn.Conv2d(32, 64, 4, 2, 1), _ConvolutionBlock(64)),
-            *(nn.Conv2d(64, 128, 4, 2, 1), _ConvolutionBlock(128)),
-            *(nn.Conv2d(128, hidden_size, 4, 2, 1), _ConvolutionBlock(hidden_size)),
+            *(nn.Conv2d(1, a, 4, 2, 1), nn.SiLU(), nn.Conv2d(a, b, 4, 2, 1), _ConvolutionBlock(b)),
+            *(nn.Conv2d(b, c, 4, 2, 1), _ConvolutionBlock(c)),
+            *(nn.Conv2d(c, hidden_size, 4, 2, 1), _ConvolutionBlock(hidden_size)),
         )
         self.encoder_positions = nn.Parameter(torch.randn(1, number, hidden_size) * 0.5)
         self.encoder_mixer = _Mixer(hidden_size, num_layers)
@@ -80,10 +82,11 @@ class AnatomyMaskCodec(RasterCodec):
         self.from_latents = nn.Linear(len(self.levels), hidden_size)
         self.decoder_positions = nn.Parameter(torch.randn(1, number, hidden_size) * 0.5)
         self.decoder_mixer = _Mixer(hidden_size, num_layers)
+        a, b, c = decoder_sizes
         self.decoder = nn.Sequential(
             *(nn.ConvTranspose2d(hidden_size, a, 4, 2, 1), _ConvolutionBlock(a)),
             *(nn.ConvTranspose2d(a, b, 4, 2, 1), _ConvolutionBlock(b)),
-            *(nn.ConvTranspose2d(b, c, 4, 2, 1), _ConvolutionBlock(c)),
+            *(nn.ConvTranspose2d(b, c, 4, 2, 1), nn.SiLU(), nn.Conv2d(c, c, 3, padding=1), nn.SiLU()),
             *(nn.Conv2d(c, 4, 3, padding=1), nn.PixelShuffle(2)),
         )
 

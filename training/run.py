@@ -30,12 +30,12 @@ from anatomy_vlm.training.checkpoints import sync
 from anatomy_vlm.training.export_hub import export
 from anatomy_vlm.training.launching import check_processes, started_processes
 from anatomy_vlm.training.loaders import load_data
-from anatomy_vlm.training.profile import ProfileOptions, add_profile_arguments, profile_options
 from anatomy_vlm.training.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from anatomy_vlm.training.recovery import TrainingStopped, explained
 from anatomy_vlm.training.recovery_signals import Interrupted, StopWatch
 from anatomy_vlm.training.setup import Setup, build_setup
 from anatomy_vlm.training.stages import run_stage, use_cpu
+from anatomy_vlm.training.step_profile import ProfileOptions, add_profile_arguments, profile_options
 from anatomy_vlm.training.streaming import training_splits
 
 
@@ -97,7 +97,7 @@ def train(recipe: Recipe, output: Path | str, profile: ProfileOptions | None = N
     Args:
         recipe: What to run.
         output: Folder of the run: one folder per stage, and `model` with the self-contained result.
-        profile: Measure where the time goes; see `anatomy_vlm.training.profile`.
+        profile: Measure where the time goes; see `anatomy_vlm.training.step_profile`.
 
     Raises:
         RecipeError: if the recipe, its data or its text encoder cannot be used.

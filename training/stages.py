@@ -16,12 +16,12 @@ from transformers import TrainingArguments
 from anatomy_vlm.processing.atomic_files import write_json
 from anatomy_vlm.training.batches import TrainingImages, collate
 from anatomy_vlm.training.checkpoints import DONE_FILE, clear_leftovers, delete, finished_stage, sync
-from anatomy_vlm.training.profile import ProfileOptions, StageProfile
 from anatomy_vlm.training.recipe import Recipe, RecipeError, StageRecipe, suggestion
 from anatomy_vlm.training.recovery import explained
 from anatomy_vlm.training.recovery_data import GuardedImages
 from anatomy_vlm.training.recovery_signals import Interrupted, StopWatch
 from anatomy_vlm.training.setup import Setup
+from anatomy_vlm.training.step_profile import ProfileOptions, StageProfile
 from anatomy_vlm.training.trainer import AnatomyVLMTrainer
 
 

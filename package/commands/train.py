@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from anatomy_vlm.training.profile import profile_options
     from anatomy_vlm.training.recipe import load_recipe
     from anatomy_vlm.training.run import train, with_overrides
+    from anatomy_vlm.training.step_profile import profile_options
 
     recipe = with_overrides(load_recipe(args.recipe), args.overrides)
     output = args.output or Path("outputs") / recipe.name

@@ -8,6 +8,7 @@ the film has the name of its region in Chest ImaGenome: "left lung", "cardiac si
 import numpy as np
 
 from .camera import Camera
+from .film import exposed_field
 from .march import M
 from .patient import Study
 from .primitives import plates, splat
@@ -24,8 +25,9 @@ CHAINS = ("rib_", "clavicula_", "scapula_", "humerus_", "trachea")
 def structure_masks(study: Study) -> dict[str, np.ndarray]:
     """Footprints of the structures of a study, bool (S, S), without those off the film; sides are the patient's.
 
-    Overlapping structures overlap here: a rib lies over the lung. Findings do not change the footprints of organs,
-    but that a lung filled by fluid is lung where it holds air or consolidation.
+    Overlapping structures overlap here: a rib lies over the lung. What the collimator covers is not on the film.
+    Findings do not change the footprints of organs, but that a lung filled by fluid is lung where it holds air or
+    consolidation.
     """
     exposure = study.exposure
     maps, camera = exposure.maps, exposure.camera
@@ -44,6 +46,8 @@ def structure_masks(study: Study) -> dict[str, np.ndarray]:
             masks[_other_side(name) if mirrored else name] = _footprint(chains, camera)
     masks |= _spine(exposure, study)
     masks |= _vessels(exposure)
+    exposed = exposed_field(study.parameters.look, study.parameters.image_size) > 0.5
+    masks = {name: mask & exposed for name, mask in masks.items()}
     return {name: mask for name, mask in masks.items() if mask.any()}
 
 

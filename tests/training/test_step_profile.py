@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 
 from anatomy_vlm.modeling import AnatomyVLMConfig
 from anatomy_vlm.training.cost import step_cost, transformer_flops
-from anatomy_vlm.training.profile import PARTS, PartClock, ProfileOptions
 from anatomy_vlm.training.recipe import load_recipe
 from anatomy_vlm.training.run import main, train
+from anatomy_vlm.training.step_profile import PARTS, PartClock, ProfileOptions
 
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
