@@ -12,6 +12,8 @@ import torch.distributed as dist
 from torch import nn
 from transformers.utils import is_scipy_available
 
+from .configuration_anatomy_vlm import AnatomyVLMConfig
+
 
 if is_scipy_available():
     from scipy.optimize import linear_sum_assignment
@@ -166,12 +168,66 @@ def binary_loss(
     return masked_mean(losses, known, weights, across_ranks)
 
 
+def box_criterion(
+    config: AnatomyVLMConfig,
+    pred_boxes: torch.Tensor,
+    presence_logits: torch.Tensor,
+    boxes: torch.Tensor,
+    box_mask: torch.Tensor | None = None,
+    auxiliary_boxes: torch.Tensor | None = None,
+    across_ranks: bool = False,
+) -> dict[str, torch.Tensor]:
+    """
+    The unweighted losses of boxes and presence, by name.
+
+    Args:
+        config: Says how queries and regions are assigned.
+        pred_boxes: `(batch_size, num_regions, 4)` cxcywh in [0, 1].
+        presence_logits: `(batch_size, num_regions)`.
+        boxes: `(batch_size, num_regions, 4)` true boxes, xyxy in [0, 1].
+        box_mask: `(batch_size, num_regions)`, which of them there are; all by default.
+        auxiliary_boxes: `(num_layers, batch_size, num_regions, 4)` boxes of earlier layers.
+        across_ranks: Whether the means are those over all processes.
+    """
+    if box_mask is None:
+        box_mask = torch.ones(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
+    box_mask = box_mask.bool()
+    if config.box_assignment == "hungarian":
+        assigned = assign_boxes(pred_boxes, boxes, box_mask, config.l1_loss_weight, config.giou_loss_weight)
+        coordinates = assigned[..., None].expand(-1, -1, 4)
+        pred_boxes, presence_logits = pred_boxes.gather(1, coordinates), presence_logits.gather(1, assigned)
+        if auxiliary_boxes is not None:
+            auxiliary_boxes = auxiliary_boxes.gather(2, coordinates.expand(len(auxiliary_boxes), -1, -1, -1))
+    losses = dict(zip(("l1", "giou"), box_losses(pred_boxes, boxes, box_mask, across_ranks)))
+    losses["presence"] = binary_loss(presence_logits, box_mask.float(), across_ranks=across_ranks)
+    if auxiliary_boxes is not None:
+        of_layers = box_losses(auxiliary_boxes.float(), boxes, box_mask, across_ranks)
+        losses["l1_auxiliary"], losses["giou_auxiliary"] = of_layers
+    return losses
+
+
+def loss_weights(config: AnatomyVLMConfig) -> dict[str, float]:
+    """The weight of each loss by its name: λ of the paper times the weights inside the box loss."""
+    anatomy = config.anatomy_loss_weight
+    return {
+        "l1": anatomy * config.l1_loss_weight,
+        "giou": anatomy * config.giou_loss_weight,
+        "presence": anatomy * config.presence_loss_weight,
+        "l1_auxiliary": anatomy * config.l1_loss_weight,
+        "giou_auxiliary": anatomy * config.giou_loss_weight,
+        "global": config.global_loss_weight,
+        "fine": config.fine_loss_weight,
+    }
+
+
 __all__ = [
     "assign_boxes",
     "binary_loss",
+    "box_criterion",
     "box_losses",
     "cxcywh_to_xyxy",
     "generalized_box_iou",
+    "loss_weights",
     "masked_mean",
     "several_processes",
     "xyxy_to_cxcywh",

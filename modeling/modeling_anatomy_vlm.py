@@ -13,7 +13,7 @@ from transformers.utils import TransformersKwargs, can_return_tuple
 
 from .configuration_anatomy_vlm import AnatomyVLMConfig
 from .heads_anatomy_vlm import AnatomyVLMBoxHead, AnatomyVLMGlimpse, AnatomyVLMRegionEnrichment, detection_logits
-from .losses_anatomy_vlm import assign_boxes, binary_loss, box_losses
+from .losses_anatomy_vlm import binary_loss, box_criterion, loss_weights
 from .output_anatomy_vlm import LARGE_LOGITS, AnatomyVLMOutput
 from .region_losses_anatomy_vlm import ContrastTotals, region_phrase_loss
 from .text_source_anatomy_vlm import build_text_model, feature_size
@@ -344,12 +344,6 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         similarities = torch.matmul(region_embeds, text_embeds.t().to(region_embeds.dtype))
         return similarities * self.region_logit_scale.exp() + self.region_logit_bias
 
-    def similarity(
-        self, image_embeds: torch.Tensor, region_embeds: torch.Tensor, text_embeds: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """`image_logits` and `region_logits`."""
-        return self.image_logits(image_embeds, text_embeds), self.region_logits(region_embeds, text_embeds)
-
     def compute_losses(
         self,
         outputs: AnatomyVLMOutput,
@@ -370,23 +364,15 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
 
         across_ranks, losses = self.losses_across_ranks, {}
         if boxes is not None:
-            if box_mask is None:
-                box_mask = torch.ones(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
-            boxes, box_mask = boxes.float(), box_mask.bool()
-            pred_boxes, presence_logits = predicted(outputs.pred_boxes), predicted(outputs.presence_logits)
-            layers = outputs.auxiliary_pred_boxes
-            if self.config.box_assignment == "hungarian":
-                weights = self.config.l1_loss_weight, self.config.giou_loss_weight
-                assigned = assign_boxes(pred_boxes, boxes, box_mask, *weights)
-                coordinates = assigned[..., None].expand(-1, -1, 4)
-                pred_boxes, presence_logits = pred_boxes.gather(1, coordinates), presence_logits.gather(1, assigned)
-                if layers is not None:
-                    layers = layers.gather(2, coordinates.expand(len(layers), -1, -1, -1))
-            losses["l1"], losses["giou"] = box_losses(pred_boxes, boxes, box_mask, across_ranks)
-            losses["presence"] = binary_loss(presence_logits, box_mask.float(), across_ranks=across_ranks)
-            if layers is not None:
-                of_layers = box_losses(layers.float(), boxes, box_mask, across_ranks)
-                losses["l1_auxiliary"], losses["giou_auxiliary"] = of_layers
+            losses |= box_criterion(
+                self.config,
+                predicted(outputs.pred_boxes),
+                predicted(outputs.presence_logits),
+                boxes.float(),
+                box_mask,
+                outputs.auxiliary_pred_boxes,
+                across_ranks,
+            )
         if image_labels is not None:
             losses["global"] = binary_loss(
                 predicted(outputs.logits_per_image), image_labels.float(), text_weights, across_ranks
@@ -408,16 +394,7 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
 
     def weigh_losses(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
         """Weighted sum of the losses of `compute_losses`: λ of the paper times the weights inside the box loss."""
-        config = self.config
-        weights = {
-            "l1": config.anatomy_loss_weight * config.l1_loss_weight,
-            "giou": config.anatomy_loss_weight * config.giou_loss_weight,
-            "presence": config.anatomy_loss_weight * config.presence_loss_weight,
-            "l1_auxiliary": config.anatomy_loss_weight * config.l1_loss_weight,
-            "giou_auxiliary": config.anatomy_loss_weight * config.giou_loss_weight,
-            "global": config.global_loss_weight,
-            "fine": config.fine_loss_weight,
-        }
+        weights = loss_weights(self.config)
         return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
 
 

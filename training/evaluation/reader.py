@@ -207,10 +207,10 @@ class Reader:
         return nn.functional.normalize(embeds.float(), dim=-1)
 
     def _logits(self, outputs: Any, text_embeds: torch.Tensor) -> SimpleNamespace:
-        per_image, per_region = self.model.similarity(
-            outputs.image_embeds.float(), outputs.region_embeds.float(), text_embeds
+        return SimpleNamespace(
+            logits_per_image=self.model.image_logits(outputs.image_embeds.float(), text_embeds),
+            logits_per_region=self.model.region_logits(outputs.region_embeds.float(), text_embeds),
         )
-        return SimpleNamespace(logits_per_image=per_image, logits_per_region=per_region)
 
 
 def _available(device: str | torch.device) -> torch.device:
