@@ -364,15 +364,9 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
 
         across_ranks, losses = self.losses_across_ranks, {}
         if boxes is not None:
-            losses |= box_criterion(
-                self.config,
-                predicted(outputs.pred_boxes),
-                predicted(outputs.presence_logits),
-                boxes.float(),
-                box_mask,
-                outputs.auxiliary_pred_boxes,
-                across_ranks,
-            )
+            found = predicted(outputs.pred_boxes), predicted(outputs.presence_logits)
+            layers = outputs.auxiliary_pred_boxes
+            losses |= box_criterion(self.config, *found, boxes.float(), box_mask, layers, across_ranks)
         if image_labels is not None:
             losses["global"] = binary_loss(
                 predicted(outputs.logits_per_image), image_labels.float(), text_weights, across_ranks
