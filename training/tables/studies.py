@@ -1,5 +1,6 @@
 """Tables of studies, from the receipts of their runs: the ablation, and hard negatives on and off."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,8 +33,9 @@ def study_table(inputs: TaskInputs) -> Outcome:
     `part` ("ablation" or "hard-negatives"): means over seeds, then differences from the reference.
     """
     study = load_study(str(inputs.settings["study"]))
+    names: Sequence[str] = ABLATION
     scores = collect_scores(receipts_in(Path(str(inputs.settings["runs"]))))
-    names, title = ABLATION, study.title or study.name
+    title = study.title or study.name
     if inputs.settings["part"] == "hard-negatives":
         study, names = _only(study, OF_HARD_NEGATIVES), HARD_NEGATIVES
         title = "Hard negatives on and off"
@@ -45,7 +47,12 @@ def study_table(inputs: TaskInputs) -> Outcome:
 
 
 def _only(study: Study, names: tuple[str, ...]) -> Study:
-    return replace(study, variants=[variant for variant in study.variants if variant.name in names])
+    """The study with these variants, and the questions about them."""
+    return replace(
+        study,
+        variants=[variant for variant in study.variants if variant.name in names],
+        questions=[question for question in study.questions if {question.of, question.without} <= set(names)],
+    )
 
 
 class Tables(list[Table]):
