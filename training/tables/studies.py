@@ -9,6 +9,7 @@ from anatomy_vlm.training.studies.scores import (
     BOX_IOU,
     BOX_MAP,
     IMAGE_AUC,
+    IMAGE_AUC_WITH_REGIONS,
     NEGATED_AUC,
     PAIRED_AUC,
     REGION_AUC,
@@ -21,7 +22,15 @@ from anatomy_vlm.training.studies.summary import answers, collect_scores, differ
 from anatomy_vlm.training.tables.table import Table
 
 
-ABLATION = (BOX_IOU, BOX_MAP, IMAGE_AUC, REGION_AUC_OF_IMAGE, REGION_AUC, REGION_AUC_BY_FINDING)
+ABLATION = (
+    BOX_IOU,
+    BOX_MAP,
+    IMAGE_AUC,
+    IMAGE_AUC_WITH_REGIONS,
+    REGION_AUC_OF_IMAGE,
+    REGION_AUC,
+    REGION_AUC_BY_FINDING,
+)
 HARD_NEGATIVES = (IMAGE_AUC, REGION_AUC_BY_FINDING, STATED_AUC, NEGATED_AUC, PAIRED_AUC)
 # Variants of the shipped study that the table of hard negatives is about.
 OF_HARD_NEGATIVES = ("full", "no-hard-negatives", "no-perturbation", "no-attributes")
