@@ -121,7 +121,7 @@ def explained(where: str, output: Path, folder: Path | None = None, processes: i
         raise TrainingStopped(
             f"{where}: the memory of the device is full ({one_line(error)}); {kept(folder)}. Free the device and give "
             "the same command again, or, with another --output, lower training.per_device_train_batch_size and raise "
-            "training.gradient_accumulation_steps, or set training.gradient_checkpointing=true or training.bf16=true"
+            "training.gradient_accumulation_steps, or set training.activation_checkpointing=true or training.bf16=true"
         ) from error
     except BadExample as error:
         # From a worker it comes with the traceback of the worker around it.
