@@ -17,7 +17,7 @@ from anatomy_vlm.training.recipe import RecipeError
 from anatomy_vlm.training.studies import runner
 from anatomy_vlm.training.studies import scores as scoring
 from anatomy_vlm.training.studies.study import load_study, study_names
-from anatomy_vlm.training.studies.summary import SeedScores, answers, collect_scores, t_interval
+from anatomy_vlm.training.studies.summary import SeedScores, answers, collect_scores, score_table, t_interval
 
 
 VARIANTS = [
@@ -166,6 +166,16 @@ def test_an_unknown_study_or_variant_is_named(study_file):
         load_study("abl")
     with pytest.raises(RecipeError, match="no variant 'ful'"):
         runner.planned_runs(load_study(study_file), study_file, [0], ["ful"])
+
+
+def test_a_table_names_the_runs_that_are_missing(finished, study_file):
+    receipts = [load_receipt(finished / "runs" / f"{name}-0" / "receipt.json") for name in ("full", "boxes")]
+    table = score_table(load_study(study_file), collect_scores(receipts), ["box IoU"], "t")
+    assert [row.label for row in table.rows] == ["the method", "boxes only"]
+    assert (
+        "Not run: the method with seed 1, boxes only with seed 1, plain with seed 0, plain with seed 1." in table.notes
+    )
+    assert math.isnan(table.rows[0].cells[0].low)
 
 
 def test_t_interval_against_scipy():

@@ -144,6 +144,12 @@ def _difference(scores: SeedScores, variant: str, reference: str, name: str) -> 
 def _notes(study: Study, scores: SeedScores) -> list[str]:
     settings = scores.receipts[0].settings
     test = scores.receipts[0].data["test"]
+    missing = [
+        f"{variant.title or variant.name} with seed {seed}"
+        for variant in study.variants
+        for seed in study.seeds
+        if seed not in scores.values.get(variant.name, {})
+    ]
     steps = sorted({int(receipt.settings["optimizer_steps"]) for receipt in scores.receipts})
     return [
         f"Mean (95 % t-interval) over seeds of initialisation, sampling and augmentation; one set of films, "
@@ -151,5 +157,6 @@ def _notes(study: Study, scores: SeedScores) -> list[str]:
         f"{', '.join(map(str, steps))} optimizer steps. The intervals do not hold the chance of which films were "
         "drawn. A dash: a head that the variant does not train.",
         *(["Synthetic films; nothing here is clinical."] if test["loader"] == "phantom" else []),
+        *([f"Not run: {', '.join(missing)}."] if missing else []),
         *([] if settings.get("study") == study.name else [f"The receipts are of the study {settings.get('study')}."]),
     ]
