@@ -30,7 +30,8 @@ def join_towers(
     if pooling in (None, "auto"):
         pooling = trained_pooling(encoder.config, encoder.config.name_or_path or None)
     fields = {"text_length": trained_length(encoder.config, pooling), **config, "text_pooling": pooling}
-    vision_fields, text_fields = tower.config.to_dict(), portable_config(encoder.config)
+    vision_fields: Any = tower.config.to_dict()
+    text_fields: Any = portable_config(encoder.config)
     model = model_class(AnatomyVLMConfig(vision_config=vision_fields, text_config=text_fields, **fields))
     model.vision_model.load_state_dict(tower.state_dict())
     copy_text_weights(encoder, model.text_model, pooling)

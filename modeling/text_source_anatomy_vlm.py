@@ -21,7 +21,7 @@ from transformers.utils import cached_file
 
 
 # Text towers that `AutoModel` does not know by their own.
-TOWERS = {"siglip_text_model": SiglipTextModel, "siglip2_text_model": Siglip2TextModel}
+TOWERS: dict[str, Any] = {"siglip_text_model": SiglipTextModel, "siglip2_text_model": Siglip2TextModel}
 # Where the sentence is: CLIP (arXiv 2103.00020) takes the state of its end token, SigLIP (2303.15343) a layer over the
 # last token of a text padded to its full length; both are the `pooler_output` of their classes.
 POOLED = ("clip_text_model", *TOWERS)
@@ -53,15 +53,17 @@ def load_text_model(name: str, revision: str = "main") -> PreTrainedModel:
     if settings is None and read_json(name, "open_clip_config.json", revision) is not None:
         raise ValueError(f"{name}: holds an OpenCLIP model; convert its text tower to Transformers' BertModel first")
     options: dict[str, Any] = {"revision": revision, "dtype": torch.float32, "output_loading_info": True}
+    loader: Any
+    config: PreTrainedConfig
     try:
         if settings is not None and settings.get("model_type") == "cxr-bert":
             known = {key: value for key, value in settings.items() if key not in ("model_type", "auto_map")}
-            model, info = BertModel.from_pretrained(name, config=BertConfig(**known), **options)
+            loader, config = BertModel, BertConfig(**known)
         else:
             config = AutoConfig.from_pretrained(name, revision=revision)
             config = getattr(config, "text_config", config)
             loader = TOWERS.get(config.model_type, AutoModel)
-            model, info = loader.from_pretrained(name, config=config, **options)
+        model, info = loader.from_pretrained(name, config=config, **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{name}: cannot be loaded as a text encoder of Transformers: {reason}") from error
@@ -90,7 +92,7 @@ def load_text_model(name: str, revision: str = "main") -> PreTrainedModel:
 def find_text_model(model: PreTrainedModel) -> PreTrainedModel:
     """The encoder in a loaded model: the text tower of a dual encoder, or what lies below a head."""
     inner = getattr(model, "text_model", None)
-    found = model.base_model if inner is None or isinstance(model, tuple(TOWERS.values())) else inner
+    found: Any = model.base_model if inner is None or isinstance(model, tuple(TOWERS.values())) else inner
     if not hasattr(found.config, "hidden_size"):
         raise ValueError(f"{type(model).__name__} is no text encoder: its configuration has no hidden_size")
     return found

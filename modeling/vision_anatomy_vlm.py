@@ -296,7 +296,7 @@ class AnatomyVLMVisionModel(AnatomyVLMVisionPreTrainedModel):
         hidden_states, feature_map = self.embeddings(pixel_values)
         config = self.config
         if config.position_embedding_type == "rope":
-            kwargs["position_embeddings"] = rotary_positions(
+            kwargs["position_embeddings"] = rotary_positions(  # type: ignore[typeddict-unknown-key]
                 pixel_values.shape[-2] // config.patch_size,
                 pixel_values.shape[-1] // config.patch_size,
                 config.hidden_size // config.num_attention_heads,

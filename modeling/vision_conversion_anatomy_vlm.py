@@ -106,7 +106,7 @@ def convert_vision_tower(
     tower.load_state_dict(state, strict=False)
     if tower.config.query_attention == "read_only" and "embeddings.cls_token" not in new:
         with torch.no_grad():
-            tower.embeddings.anatomy_queries += tower.embeddings.cls_token
+            tower.embeddings.anatomy_queries.add_(tower.embeddings.cls_token)
     return tower.eval()
 
 

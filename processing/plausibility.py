@@ -174,7 +174,7 @@ def usual_boxes() -> BoxStatistics:
 def _judged_rules(statistics: BoxStatistics, boxes: FloatArray) -> list[tuple[int, int, str, bool]]:
     """Each rule whose regions are both there: its regions, its relation, and whether the boxes break it."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    there = np.isfinite(boxes).all(axis=1)
+    there = np.asarray(np.isfinite(boxes).all(axis=1))
     rules = [(i, j, "left of (in the image)", bool(centre[i, 0] > centre[j, 0])) for i, j in statistics.left_of]
     rules += [(i, j, "above", bool(centre[i, 1] > centre[j, 1])) for i, j in statistics.above]
     rules += [(i, j, "inside", bool(_share_inside(boxes[i], boxes[j]) < 0.5)) for i, j in statistics.inside]

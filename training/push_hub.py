@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from huggingface_hub import HfApi, ModelCard, constants, get_token
+from huggingface_hub import HfApi, ModelCard, ModelCardData, constants, get_token
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -54,7 +55,7 @@ def push(
     repo_id: str,
     *,
     private: bool = False,
-    gated: str | None = None,
+    gated: Literal["auto", "manual"] | None = None,
     branch: str = "main",
     tag: str | None = None,
     stages: bool = False,
@@ -136,7 +137,8 @@ def _versions(
 
 def _stage_card(run: Path, stage: str) -> str:
     card = ModelCard((run / "model" / "README.md").read_text(encoding="utf-8"))
-    card.data.eval_results = None
+    # The numbers are those of the last stage.
+    card.data = ModelCardData(**{k: v for k, v in card.data.to_dict().items() if k != "model-index"})
     return (
         f"---\n{card.data.to_yaml()}\n---\n\n# After the stage {stage}\n\n"
         "An intermediate state of a run; the last commit of this repository has the finished model and its numbers.\n"
@@ -164,7 +166,7 @@ def _send(
     repo_id: str,
     *,
     private: bool,
-    gated: str | None,
+    gated: Literal["auto", "manual"] | None,
     branch: str,
     message: str,
 ) -> Published:

@@ -104,7 +104,8 @@ def _vessels(exposure: Exposure) -> dict[str, np.ndarray]:
 
     middle = table[int((72.0 - Z_MIN) / Z_STEP + 0.5), C["mid_x"]]
     ends = [[float(p[f"arch_{axis}{end}"]) for axis in "xyz"] for end in (0, 1)]
-    arch = np.linspace(*np.array(ends), 24) + np.array([middle, 0.0, 0.0])
+    start, stop = np.array(ends)
+    arch = start + np.linspace(0, 1, 24)[:, None] * (stop - start) + np.array([middle, 0.0, 0.0])
     arch = np.concatenate([arch, np.full((24, 1), float(p["arch_r"]))], axis=1)
     out = {}
     for name, parts in (("aorta", ("asc", "desc", "arch")), ("superior_vena_cava", ("svc",))):
