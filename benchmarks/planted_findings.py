@@ -79,7 +79,7 @@ def plant(seed: int, finding: str, severity: str, image_size: int = 160) -> Pair
     return Pair(finding, severity, planted, draw_study(without))
 
 
-def pairs(count: int, first_seed: int = 500_000_000) -> list[Pair]:
+def pairs(count: int, first_seed: int) -> list[Pair]:
     """`count` pairs that go through the findings in turn, half of them moderate and half severe."""
     return [
         plant(first_seed + index, FINDINGS[index % len(FINDINGS)], SEVERITIES[index // len(FINDINGS) % 2])

@@ -1,7 +1,8 @@
 """Real films with boxes as dataset folders, for `anatomy-vlm tables detection --data`.
 
     python benchmarks/real_folders.py [--data FOLDER] [--out outputs/real-films]
-    anatomy-vlm tables detection --data Wingspan=outputs/real-films/wingspan --data Hannover=outputs/real-films/hannover
+    anatomy-vlm tables detection \\
+        --data Wingspan=outputs/real-films/wingspan --data Hannover=outputs/real-films/hannover
 
 FOLDER is that of `benchmarks/real_films.py`. Each dataset folder gets a `metadata.jsonl` whose lines are all of the
 split "test", and a link to the films, which stay where they are.
