@@ -19,7 +19,7 @@ _BASELINE = "unet"
 
 
 def summarise(
-    results: Sequence[Mapping[str, Any]], structures: Sequence[str], *, num_resamples: int = 1000, seed: int = 0
+    results: Sequence[Mapping[str, Any]], structures: Sequence[str], *, num_resamples: int = 10_000, seed: int = 0
 ) -> dict[str, Any]:
     """
     Means over the test films of all folds, with percentile intervals from a bootstrap over patients, and the paired
