@@ -35,11 +35,13 @@ class Question:
         ask: The question.
         of: Name of the variant that has it.
         without: Name of the one that has it not.
+        against: Scores that only `of` has, each with the score of `without` that it is compared with.
     """
 
     ask: str
     of: str
     without: str
+    against: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

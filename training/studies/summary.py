@@ -114,6 +114,9 @@ def answers(study: Study, scores: SeedScores, names: Sequence[str]) -> list[str]
     found = []
     for question in study.questions:
         cells = {name: _difference(scores, question.of, question.without, name) for name in names}
+        for name, other in question.against.items():
+            if name in names:
+                cells[f"{name} against {other}"] = _difference(scores, question.of, question.without, name, other)
         told = {name: cell for name, cell in cells.items() if not math.isnan(cell.value)}
         if told:
             listed = "; ".join(f"{name} {_signed(cell)}" for name, cell in told.items())
@@ -136,8 +139,8 @@ def _signed(cell: Cell) -> str:
     return f"{sign}{value}" + (f" ({interval})" if interval else "")
 
 
-def _difference(scores: SeedScores, variant: str, reference: str, name: str) -> Cell:
-    one, other = scores.of(variant, name), scores.of(reference, name)
+def _difference(scores: SeedScores, variant: str, reference: str, name: str, against: str | None = None) -> Cell:
+    one, other = scores.of(variant, name), scores.of(reference, against or name)
     return Cell(*t_interval([one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())]))
 
 
