@@ -178,6 +178,8 @@ def _finding(
         "name": name,
         "score": round(float(masked.scores[0, column]), 6),
         "cited_region": cited,
+        # Does the score fall at all without it? If not, no plausible region carries the call alone.
+        "cited_carries": bool(plausible[0]["margin_change"] < 0),
         "regions": regions,
         "maps": maps,
     }

@@ -74,13 +74,18 @@ def _finding(evidence: Evidence, item: Record) -> dict[str, Any]:
     maps = item["maps"]
     return {
         "name": item["name"],
-        "score": f"{item['score']:.2f}",
+        "score": f"{stated['score']:.2f}",
         "threshold": f"{stated['threshold']:.2f}",
         "source": stated["threshold_source"],
         "scale": ("The score is a calibrated probability." if stated["calibrated"] else "The score is no probability.")
         + (f" Conformal decision: {stated['decision']}." if "decision" in stated else ""),
         "cited": item["cited_region"],
-        "regions": [_region(row, item["cited_region"]) for row in item["regions"][:_SHOWN_REGIONS]],
+        "carries": item["cited_carries"],
+        "regions": [
+            _region(row, item["cited_region"])
+            for place, row in enumerate(item["regions"])
+            if place < _SHOWN_REGIONS or row["name"] == item["cited_region"]
+        ],
         "pictures": [
             {"data": picture_url(heat_picture(film, evidence.maps[item["name"]][kind])), "caption": caption}
             for kind, caption in _CAPTIONS.items()

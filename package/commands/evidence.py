@@ -46,6 +46,9 @@ def run(args: argparse.Namespace) -> int:
         print("findings withheld; --force shows them")
     for item in card.record["findings"]:
         loss = min(row["change"] for row in item["regions"] if row["name"] == item["cited_region"])
-        print(f"{item['name']} {item['score']:.2f}: {item['cited_region']} ({loss:+.2f} without it)")
+        rests = (
+            item["cited_region"] if item["cited_carries"] else f"on no plausible region alone; {item['cited_region']}"
+        )
+        print(f"{item['name']} {item['score']:.2f}: {rests} ({loss:+.2f} without it)")
     print(args.out / f"{files[0].stem}.html")
     return 0
