@@ -80,6 +80,7 @@ class AnatomyVLMStem(nn.Module):
 
     def __init__(self, config: AnatomyVLMVisionConfig, stem_channels: list[int]):
         super().__init__()
+        self.patch_size = config.patch_size
         channels = [config.num_channels, *stem_channels]
         self.convolutions = nn.ModuleList(
             nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1) for before, after in pairwise(channels)
@@ -100,7 +101,9 @@ class AnatomyVLMStem(nn.Module):
         return self.projection.weight
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        feature_map = pixel_values
+        # What does not fill a patch is not seen, as without a stem; the strides would round it up.
+        rows, columns = (side // self.patch_size * self.patch_size for side in pixel_values.shape[-2:])
+        feature_map = pixel_values[..., :rows, :columns]
         for convolution, norm, blocks in zip(self.convolutions, self.norms, self.blocks):
             feature_map = blocks(self.activation_fn(norm(convolution(feature_map))))
         return self.blocks[-1](self.projection(feature_map)), feature_map

@@ -61,9 +61,7 @@ def prepare_example(
         image, size={"height": side, "width": side}, do_rescale=False, do_normalize=False, return_tensors="np"
     )
     pixels = np.asarray(canvas["pixel_values"][0][0])
-    letterbox = fit_letterbox(
-        (image.height, image.width), (side, side), getattr(image_processor, "do_letterbox", True)
-    )
+    letterbox = fit_letterbox((image.height, image.width), (side, side), bool(image_processor.do_pad))
     extent = np.array([image.width, image.height] * 2, dtype=np.float64)
     boxes = boxes_to_canvas(np.asarray(example["boxes"], dtype=np.float64) * extent, letterbox)
     boxes = clip_boxes(boxes, (side, side)) / side

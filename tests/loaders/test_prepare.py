@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from anatomy_vlm.commands.dataset_folder import read_splits
 from anatomy_vlm.training.loaders import load_data, open_source
 from anatomy_vlm.training.loaders.errors import DatasetError
 from anatomy_vlm.training.loaders.layouts.films import film, save_film, write_table
@@ -133,6 +134,7 @@ def test_prepared_equals_the_loader(layout_name, layout, tmp_path):
     kept = load_data("prepared", {"path": str(result.folder)})
     streams = load_data("prepared", {"path": str(result.folder), "streaming": True})
     direct = load_data(name, {**arguments, "image_size": 96})
+    assert read_splits(result.folder, next(iter(kept))).keys() == kept.keys(), "evaluate takes such a folder"
     assert {split: len(rows) for split, rows in kept.items()} == {split: len(rows) for split, rows in direct.items()}
     for split, rows in direct.items():
         for row, prepared, streamed in zip(rows, kept[split], streams[split]):

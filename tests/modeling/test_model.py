@@ -103,6 +103,15 @@ def test_any_input_size(size, pooling, glimpse_size):
     assert torch.isfinite(outputs.region_embeds).all()
 
 
+@pytest.mark.parametrize("size", [(35, 61), (39, 40)])
+def test_with_a_stem_what_does_not_fill_a_patch_is_not_seen_either(size):
+    model = tiny(vision={"stem_channels": [8, 16]}).eval()
+    pixels = torch.randn(1, 3, *size)
+    whole = model(pixel_values=pixels)
+    seen = model(pixel_values=pixels[..., : size[0] // 8 * 8, : size[1] // 8 * 8])
+    assert torch.equal(whole.pred_boxes, seen.pred_boxes)
+
+
 def test_queries_see_the_patches_and_the_patches_the_queries():
     model = tiny(vision={"initializer_range": 0.3}).eval()
     pixel_values = inputs()["pixel_values"]
