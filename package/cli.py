@@ -29,6 +29,7 @@ _COMMANDS = (
     ("segment-transfer", "segment_transfer", "transfer the encoder to masks, beside a plain U-Net, in one table"),
     ("export", "export", "write a self-contained folder of a trained model"),
     ("push", "push", "publish a model on the Hugging Face Hub"),
+    ("doctor", "doctor", "what this installation can do, and the cure for what it cannot"),
 )
 
 EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
