@@ -1,4 +1,4 @@
-"""What this installation can do: versions, extras, device, cache, Hub, and the cure for each problem. Fetches nothing."""
+"""What this installation can do: versions, extras, device, cache and Hub, and cures for problems. Fetches nothing."""
 
 import argparse
 from pathlib import Path
