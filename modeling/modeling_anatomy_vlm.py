@@ -362,7 +362,8 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
                 raise ValueError("The outputs lack what the targets are about; labels of texts need texts as well.")
             return tensor.float()
 
-        across_ranks, losses = self.losses_across_ranks, dict[str, torch.Tensor]()
+        across_ranks = self.losses_across_ranks
+        losses: dict[str, torch.Tensor] = {}
         if boxes is not None:
             found = predicted(outputs.pred_boxes), predicted(outputs.presence_logits)
             layers = outputs.auxiliary_pred_boxes

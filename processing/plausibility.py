@@ -27,6 +27,8 @@ _ALWAYS = 3.0  # standard deviations between two regions that make their order a
 _CLEAR = 0.02  # and as a fraction of the image
 _INSIDE = 0.9
 _FEWEST = 10
+# Share of the regions whose frame is that of a chest.
+_ENOUGH = 0.5
 _NAMED = 2
 
 
@@ -126,7 +128,7 @@ def box_evidence(statistics: BoxStatistics, boxes: ArrayLike) -> dict[str, float
     """
     How unusual boxes are: `"broken_rules"`, the share of the rules of order and containment that they break, and
     `"strangeness"`, their mean distance from the usual places and sizes in standard deviations. Without boxes both
-    are 0.
+    are 0; places are those in the frame of all boxes, so of fewer than half of the regions the second is 0, too.
 
     Args:
         statistics: of films.
@@ -141,7 +143,7 @@ def box_evidence(statistics: BoxStatistics, boxes: ArrayLike) -> dict[str, float
     distance = np.abs(_places(values) - np.asarray(statistics.place_mean)) / np.asarray(statistics.place_std)
     return {
         "broken_rules": float(np.mean([broken for _, _, _, broken in rules])) if rules else 0.0,
-        "strangeness": float(np.nanmean(distance)) if np.isfinite(distance).any() else 0.0,
+        "strangeness": float(np.nanmean(distance)) if np.isfinite(distance[:, 0]).mean() >= _ENOUGH else 0.0,
     }
 
 
