@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional
+from transformers.image_processing_outputs import SemanticSegmentationPostProcessorOutput
 from transformers.image_processing_utils import get_size_dict
 
 from .letterbox_anatomy_vlm import boxes_to_image, center_to_corners, clip_boxes, fit_letterbox
@@ -117,7 +118,8 @@ class AnatomyVLMPostProcessMixin:
         outputs: Any,
         target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None = None,
         size: dict[str, int] | int | None = None,
-    ) -> list[torch.Tensor]:
+        return_segmentation_scores: bool = False,
+    ) -> list[torch.Tensor] | list[SemanticSegmentationPostProcessorOutput]:
         """
         One label per pixel, from outputs of [`AnatomyVLMForSemanticSegmentation`]: the most probable structure, or 0,
         the background, where none has a probability above 0.5. Where structures overlap one hides the other:
@@ -125,15 +127,23 @@ class AnatomyVLMPostProcessMixin:
 
         Args:
             outputs, target_sizes, size: as there.
+            return_segmentation_scores: Whether to give the logits beside the labels.
 
         Returns:
-            `list[torch.Tensor]`: per image `(height, width)` of integers.
+            `list[torch.Tensor]`: per image `(height, width)` of integers; with scores
+            `list[SemanticSegmentationPostProcessorOutput]`: `segmentation` as above, and `segmentation_scores`
+            `(num_labels, height, width)`.
         """
-        maps = []
-        for logits in self._logits_in_image(outputs, target_sizes, size):
+        maps, scores = [], self._logits_in_image(outputs, target_sizes, size)
+        for logits in scores:
             value, label = logits[1:].max(0)
             maps.append(torch.where(value > 0, label + 1, 0))
-        return maps
+        if not return_segmentation_scores:
+            return maps
+        return [
+            SemanticSegmentationPostProcessorOutput({"segmentation": labels, "segmentation_scores": logits})
+            for labels, logits in zip(maps, scores)
+        ]
 
     def _logits_in_image(
         self,

@@ -9,7 +9,11 @@ import unittest
 
 import torch
 from hf_common.test_configuration_common import ConfigTester
-from hf_common.test_image_processing_common import ImageProcessingTester, ImageProcessingTestMixin
+from hf_common.test_image_processing_common import (
+    ImageProcessingTester,
+    ImageProcessingTestMixin,
+    PostProcessSemanticSegmentationTestMixin,
+)
 from hf_common.test_modeling_common import ModelTesterMixin
 from hf_common.test_processing_common import ProcessorTesterMixin
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -240,12 +244,15 @@ class AnatomyVLMImageProcessingTester(ImageProcessingTester):
     def __init__(self, parent, **kwargs):
         kwargs.setdefault("size", {"height": 18, "width": 18})
         super().__init__(parent, min_resolution=20, max_resolution=60, **kwargs)
+        self.num_labels = 4  # of the masks that are post-processed
 
     def _get_image_processing_classes(self):
         return dict(IMAGE_PROCESSOR_MAPPING[AnatomyVLMConfig])
 
 
-class AnatomyVLMImageProcessingTest(ImageProcessingTestMixin, unittest.TestCase):
+class AnatomyVLMImageProcessingTest(
+    ImageProcessingTestMixin, PostProcessSemanticSegmentationTestMixin, unittest.TestCase
+):
     image_processor_tester_class = AnatomyVLMImageProcessingTester
     backend_equivalence_atol = 8e-3  # one gray level after normalisation
 

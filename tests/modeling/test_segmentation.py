@@ -298,6 +298,9 @@ def test_masks_come_back_to_the_film(size):
     assert (found[0] & found[1]).any()
     (labels,) = processor.post_process_semantic_segmentation(planted(*size), [size])
     assert torch.equal(labels == 0, ~found.any(0)) and (labels[found[0]] == 1).float().mean() > 0.9
+    (scored,) = processor.post_process_semantic_segmentation(planted(*size), [size], return_segmentation_scores=True)
+    assert torch.equal(scored.segmentation, labels)
+    assert torch.equal(scored.segmentation_scores[1:] > 0, found)
     strict = processor.post_process_multi_label_segmentation(planted(*size), [size], threshold=0.95)[0]
     assert strict[0].any() and not strict[1].any()
 
