@@ -21,10 +21,10 @@ LARGE = 20_000  # bytes; larger files go through the large-file protocol
 class Faults:
     """
     Args:
-        break_upload_after: Large files that are taken before the connection is cut; None for never.
+        uploads_left: Large files that are taken before every further connection is cut; None for all.
     """
 
-    break_upload_after: int | None = None
+    uploads_left: int | None = None
 
 
 @dataclass
@@ -242,12 +242,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def take_large(self, oid: str) -> None:
         with self.hub.lock:
-            after = self.hub.faults.break_upload_after
-            if after is not None and len(self.hub.received) >= after:
+            faults = self.hub.faults
+            # Counted as they begin: several come at once.
+            if faults.uploads_left == 0:
                 # The line goes dead: no answer, as when a laptop is closed.
                 self.close_connection = True
                 self.connection.close()
                 return
+            if faults.uploads_left is not None:
+                faults.uploads_left -= 1
         data = self.body()
         if hashlib.sha256(data).hexdigest() != oid:
             return self.fail(400, "wrong hash")

@@ -109,12 +109,12 @@ def test_published_and_loaded_by_id_by_tag_and_offline(push, hub, hub_folder, ti
 
 
 def test_an_upload_that_broke_off_goes_on(push, hub, hub_folder):
-    hub.faults.break_upload_after = len(hub.received) + 1
+    hub.faults.uploads_left = 1
     arguments = (hub_folder, "ada/broken", "--max-shard-size", "30KB")
     try:
         first = push(*arguments)
     finally:
-        hub.faults.break_upload_after = None
+        hub.faults.uploads_left = None
     assert first["status"] == 2 and "the same command goes on" in first["err"]
     assert "Traceback" not in first["err"] and len(first["err"].strip().splitlines()) == 1
     # The repository holds no half model.
