@@ -24,7 +24,7 @@ def eager_attention_forward(
     **kwargs: Unpack[TransformersKwargs],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     # The queries are the smaller tensor to scale, and the softmax adds up in float32 whatever its type: of the tokens
-    # squared, nothing is read or written that need not be. Equal to the last bit to a softmax cast there and back.
+    # squared, nothing is read or written that need not be, and the deviation from float64 stays what it was.
     attn_weights = torch.matmul(query * scaling, key.transpose(-1, -2))
     if attention_mask is not None:
         attn_weights = attn_weights + attention_mask

@@ -93,9 +93,12 @@ class AnatomyVLMProcessor(ProcessorMixin):
         outputs: Any,
         target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None = None,
         size: dict[str, int] | int | None = None,
-    ) -> list[torch.Tensor]:
+        return_segmentation_scores: bool = False,
+    ) -> list[Any]:
         """Delegates to [`~AnatomyVLMImageProcessor.post_process_semantic_segmentation`]."""
-        return self.image_processor.post_process_semantic_segmentation(outputs, target_sizes, size)
+        return self.image_processor.post_process_semantic_segmentation(
+            outputs, target_sizes, size, return_segmentation_scores
+        )
 
     def post_process_multi_label_segmentation(
         self,

@@ -83,7 +83,7 @@ def push(
         half: Store the weights in float16.
         code: Put the code beside the weights, for users without this package.
         max_shard_size: Size of the files that the weights are cut into.
-        scratch: Folder for what is sent; beside the model by default, removed at the end.
+        scratch: Folder for what is sent; in the current folder by default, removed at the end.
 
     Raises:
         PushError: for a name, token, right, tag or connection that will not do.
