@@ -1,0 +1,1 @@
+"""What is read from films, in the forms of other systems: COCO, DICOM, NIfTI, FHIR."""
