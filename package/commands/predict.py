@@ -30,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write all readings to this file; - for standard output")
     parser.add_argument("--overlay", metavar="DIR", type=Path, help="write a picture of each reading to this folder")
     parser.add_argument(
+        "--save-as",
+        metavar="FORMATS",
+        help="write the readings to --save-to in other forms too: sr (DICOM Structured Report of a DICOM film), coco, "
+        "fhir; separated by commas",
+    )
+    parser.add_argument("--save-to", metavar="DIR", type=Path, help="folder for --save-as")
+    parser.add_argument(
         "--prompts", nargs="+", default=[], metavar="TEXT", help="texts to score in the image and in each region"
     )
     parser.add_argument(
@@ -56,6 +63,12 @@ def run(args: argparse.Namespace) -> int:
     from anatomy_vlm.processing.atomic_files import write_json
     from anatomy_vlm.user_boxes import read_user_boxes
 
+    if bool(args.save_as) != bool(args.save_to):
+        raise ValueError("--save-as and --save-to belong together: which formats, and the folder for them")
+    if args.save_as:
+        from anatomy_vlm.exports.readings import read_formats
+
+        formats = read_formats(args.save_as)
     files = find_images(args.images)
     boxes = None if args.boxes is None else read_user_boxes(args.boxes)
     if boxes is not None:
@@ -64,15 +77,29 @@ def run(args: argparse.Namespace) -> int:
         args.model, prompts=args.prompts, device=args.device, bf16=args.bf16, boxes=boxes, force=args.force
     )
     overlays = _overlay_paths(files, args.overlay)
-    records = []
+    saved = None
+    if args.save_as:
+        from anatomy_vlm.exports.readings import ReadingFiles
+
+        saved = ReadingFiles(args.save_to, formats, model=predictor.name)
+    records, unsaved = [], 0
     with tqdm(total=len(files), desc="predict", unit="image", file=sys.stderr, disable=None) as bar:
         for file, reading in zip(files, predictor.read_files(files, batch_size=args.batch_size), strict=True):
             if reading.film is None:
                 tqdm.write(f"{file}: {reading.record['error']}", file=sys.stderr)
             elif args.overlay is not None:
                 _write_overlay(overlays[file], reading)
+            if saved is not None and reading.film is not None:
+                try:
+                    saved.add(reading.record)
+                except ValueError as error:
+                    # One film that is no DICOM object does not stop the others.
+                    unsaved += 1
+                    tqdm.write(str(error), file=sys.stderr)
             records.append(reading.record)
             bar.update()
+    if saved is not None:
+        saved.finish()
     if args.json == "-":
         import json
 
@@ -85,7 +112,9 @@ def run(args: argparse.Namespace) -> int:
                 print(_summary(record))
     failed = sum("error" in record for record in records)
     print(f"{len(records) - failed} of {len(records)} images read", file=sys.stderr)
-    return 1 if failed else 0
+    if unsaved:
+        print(f"{unsaved} readings not saved in every format", file=sys.stderr)
+    return 1 if failed or unsaved else 0
 
 
 def _overlay_paths(files: Sequence[Path], folder: Path | None) -> dict[Path, Path]:

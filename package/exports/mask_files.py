@@ -11,7 +11,8 @@ from PIL import Image
 
 from anatomy_vlm.exports.coco import CocoFile, encode_rle
 from anatomy_vlm.exports.dicom_objects import Maker
-from anatomy_vlm.exports.film_source import FilmSource
+from anatomy_vlm.exports.file_names import FilmStems
+from anatomy_vlm.exports.film_source import RESEARCH_ONLY, FilmSource
 from anatomy_vlm.processing.atomic_files import replacing, write_json
 
 
@@ -51,7 +52,7 @@ class MaskFiles:
         self.format = format
         self.maker = Maker(model)
         self._coco = CocoFile("Masks of anatomical structures", self.maker.model_name)
-        self._names: dict[str, int] = {}
+        self._stems = FilmStems()
 
     def add(
         self,
@@ -85,7 +86,7 @@ class MaskFiles:
             for name, mask in masks.items():
                 self._coco.add_mask(image, name, mask, scores.get(name))
             return []
-        stem = self._stem(film.path)
+        stem = self._stems.of(film.path)
         if self.format == "rle":
             path = self.folder / f"{stem}.masks.json"
             write_json(path, _rle_file(film.path, size, masks, scores))
@@ -111,10 +112,6 @@ class MaskFiles:
         path = self.folder / COCO_FILE
         write_json(path, self._coco.to_dict())
         return [path]
-
-    def _stem(self, path: Path) -> str:
-        number = self._names[path.stem] = self._names.get(path.stem, 0) + 1
-        return path.stem if number == 1 else f"{path.stem}-{number}"
 
 
 def write_masks(
@@ -153,8 +150,6 @@ def _check(masks: Mapping[str, NDArray[np.bool_]]) -> tuple[int, int]:
 def _rle_file(
     path: Path, size: tuple[int, int], masks: Mapping[str, NDArray[np.bool_]], scores: Mapping[str, float]
 ) -> dict[str, Any]:
-    from anatomy_vlm.exports.film_source import RESEARCH_ONLY
-
     return {
         "file": path.name,
         "size": list(size),

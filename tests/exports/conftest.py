@@ -69,3 +69,63 @@ def dicom_film(tmp_path):
         return path
 
     return write
+
+
+PROMPTS = {
+    "pneumothorax": {"positive": ["a pneumothorax"], "negative": ["no pneumothorax"]},
+    "pleural effusion": {"positive": ["a pleural effusion"], "negative": ["no pleural effusion"]},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """An untrained checkpoint with a stem, glimpses and pooled boxes: all that the reference checkpoint has."""
+    return save_tiny_model(tmp_path_factory.mktemp("checkpoint") / "model", stem_channels=[4, 8], glimpse_size=4)
+
+
+def save_tiny_model(folder, stem_channels=None, glimpse_size=0, region_pooling="image", **vision):
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, PreTrainedTokenizerFast
+
+    from anatomy_vlm.modeling import AnatomyVLMConfig, AnatomyVLMModel, AnatomyVLMVisionConfig
+    from anatomy_vlm.processing import AnatomyVLMImageProcessorPil, AnatomyVLMProcessor
+    from anatomy_vlm.processing.vocabulary import REGION_NAMES
+
+    torch.manual_seed(0)
+    words = ["[UNK]", "[PAD]", "a", "no", "pneumothorax", "pleural", "effusion", "film"]
+    text = BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    settings = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    settings |= {"image_size": 32, "patch_size": 8, "stem_channels": stem_channels, **vision}
+    config = AnatomyVLMConfig(
+        vision_config=AnatomyVLMVisionConfig(**settings),
+        text_config=text,
+        projection_dim=8,
+        glimpse_size=glimpse_size,
+        region_pooling=region_pooling,
+    )
+    model = AnatomyVLMModel(config).eval()
+    with torch.no_grad():
+        # Off its initial values everywhere, so that nothing is exported as a constant by luck.
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    backend = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        model_input_names=["input_ids", "attention_mask"],
+    )
+    processor = AnatomyVLMProcessor(
+        AnatomyVLMImageProcessorPil(size={"height": 32, "width": 32}),
+        tokenizer,
+        anatomy_labels=list(REGION_NAMES),
+        finding_prompts=PROMPTS,
+        finding_thresholds={"pneumothorax": 0.25},
+    )
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
