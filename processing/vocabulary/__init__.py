@@ -15,6 +15,7 @@ from .findings import (
 )
 from .laterality import mirror_text
 from .regions import ADDITIONAL_REGIONS, REGION_NAMES, REGIONS, Region, containing_regions, expand_regions, get_region
+from .structures import STRUCTURE_NAMES, STRUCTURES, Structure, find_structures, get_structure, structure_keys
 from .tables import VocabularyError
 
 
@@ -27,17 +28,23 @@ __all__ = [
     "REGIONS",
     "REGION_NAMES",
     "SEVERITIES",
+    "STRUCTURES",
+    "STRUCTURE_NAMES",
     "TECHNICAL_ASSESSMENTS",
     "Finding",
     "Noun",
     "Region",
+    "Structure",
     "VocabularyError",
     "containing_regions",
     "dataset_label_names",
     "expand_regions",
+    "find_structures",
     "get_finding",
     "get_region",
+    "get_structure",
     "map_dataset_labels",
     "mirror_text",
     "more_general_findings",
+    "structure_keys",
 ]
