@@ -170,7 +170,8 @@ def patch_centers(grid: tuple[int, int], device: torch.device) -> tuple[torch.Te
     rows, columns = grid
     y = (torch.arange(rows, device=device) + 0.5) / rows
     x = (torch.arange(columns, device=device) + 0.5) / columns
-    return y.repeat_interleave(columns), x.repeat(rows)
+    # Views of a grid: the exporter to ONNX gets `repeat_interleave` wrong.
+    return y[:, None].expand(rows, columns).flatten(), x.expand(rows, columns).flatten()
 
 
 def patch_weights(boxes: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
