@@ -87,8 +87,11 @@ def _cover(images: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
     return images * (rows[:, :, None] & columns[:, None, :])
 
 
-def _placement(draws: torch.Tensor, options: Augmentation) -> tuple[torch.Tensor, torch.Tensor]:
-    """Output coordinates u in [-1, 1] show the input at scale * u + offset: a scale below 1 magnifies."""
+def placement(draws: torch.Tensor, options: Augmentation) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Scale and offset, `(batch_size, 2)` each, of x and y: output coordinates u in [-1, 1] show the input at scale * u +
+    offset. A scale below 1 magnifies.
+    """
     signed = draws * 2 - 1
     zoom, stretch = signed[:, 0] * options.zoom, signed[:, 1] * options.zoom / 2
     scale = torch.stack((torch.exp(zoom + stretch), torch.exp(zoom - stretch)), dim=1)
@@ -97,7 +100,7 @@ def _placement(draws: torch.Tensor, options: Augmentation) -> tuple[torch.Tensor
 
 def move_maps(maps: torch.Tensor, draws: torch.Tensor, options: Augmentation) -> torch.Tensor:
     """Move maps `(batch_size, channels, side, side)`, such as masks, as `augment` moves the images of these draws."""
-    scale, offset = _placement(draws, options)
+    scale, offset = placement(draws, options)
     theta = maps.new_zeros(len(maps), 2, 3)
     theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = scale[:, 0], scale[:, 1], offset
     grid = functional.affine_grid(theta, [len(maps), 1, *maps.shape[-2:]], align_corners=False)
@@ -105,7 +108,7 @@ def move_maps(maps: torch.Tensor, draws: torch.Tensor, options: Augmentation) ->
 
 
 def _move(images, boxes, box_mask, draws, options, frame):
-    scale, offset = _placement(draws, options)
+    scale, offset = placement(draws, options)
     images = move_maps(images[:, None], draws, options)[:, 0]
     corners = boxes.unflatten(-1, (2, 2)) * 2 - 1
     moved = ((corners - offset[:, None, None]) / scale[:, None, None] + 1) / 2

@@ -15,7 +15,7 @@ from anatomy_vlm.training.augmentation import Augmentation
 from anatomy_vlm.training.segmentation.batches import CanvasFilms, TrainingSequence, collate
 
 
-_NOT_DECAYED = ("token", "tokens", "queries", "position_embeddings")
+_NOT_DECAYED = ("token", "tokens", "queries", "position_embeddings", "positions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +58,10 @@ class SegmentationTrainer(Trainer):
 
     loss_is_scaled_for_ga = False  # the losses are means over a batch
 
-    def __init__(self, *args: Any, encoder_factor: float = 1.0, **kwargs: Any):
+    def __init__(self, *args: Any, encoder_factor: float = 1.0, encoder: str = "vision_model.", **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = False
-        self.encoder_factor = encoder_factor
+        self.encoder_factor, self.encoder = encoder_factor, encoder
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Groups with and without weight decay, of the encoder and of what is on top of it."""
@@ -72,7 +72,7 @@ class SegmentationTrainer(Trainer):
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 decays = parameter.ndim > 1 and not name.endswith(_NOT_DECAYED)
-                groups.setdefault((name.startswith("vision_model."), decays), []).append(parameter)
+                groups.setdefault((name.startswith(self.encoder), decays), []).append(parameter)
         optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model)
         self.optimizer = optimizer_class(
             [
