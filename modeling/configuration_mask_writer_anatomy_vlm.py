@@ -116,7 +116,8 @@ class AnatomyVLMMaskConfig(AnatomyVLMVisionConfig):
         width = self.decoder_hidden_size or 0
         if width < 1 or width % self.decoder_num_heads:
             raise ValueError(
-                f"`decoder_hidden_size` ({width}) must be a multiple of `decoder_num_heads` ({self.decoder_num_heads})."
+                f"`decoder_hidden_size` ({width}) must be a multiple of `decoder_num_heads` "
+                f"({self.decoder_num_heads})."
             )
         if self.box_bins < 2:
             raise ValueError(f"`box_bins` ({self.box_bins}) must be at least 2.")

@@ -1,123 +1,43 @@
 # Copyright 2026 The Anatomy-VLM authors. Licensed under the Apache License, Version 2.0.
 """A writer of anatomy masks as tokens on the vision tower of Anatomy-VLM (after CheXanatomy, arXiv 2606.08420)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 from transformers import GenerationMixin
 from transformers import initialization as init
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
-from transformers.modeling_outputs import BaseModelOutput
-from transformers.utils import ModelOutput, can_return_tuple
+from transformers.utils import can_return_tuple
 
 from .configuration_mask_writer_anatomy_vlm import AnatomyVLMMaskConfig
 from .mask_fsq_anatomy_vlm import AnatomyMaskCodec
-from .mask_writer_layers_anatomy_vlm import AnatomyVLMGlimpse, AnatomyVLMMaskDecoderLayer, AnatomyVLMPlacePointer
-from .mask_writer_losses_anatomy_vlm import IGNORED, digit_loss, place_loss, presence_loss, raster_loss
-from .vision_anatomy_vlm import AnatomyVLMVisionModel, AnatomyVLMVisionPreTrainedModel, sine_positions
+from .mask_writer_decoding_anatomy_vlm import PROMPT_LENGTH, AnatomyVLMMaskWriting
+from .mask_writer_encoder_anatomy_vlm import AnatomyVLMMaskEncoder
+from .mask_writer_layers_anatomy_vlm import (
+    PLACE_WAVES,
+    AnatomyVLMGlimpse,
+    AnatomyVLMMaskDecoderLayer,
+    AnatomyVLMPlacePointer,
+    cell_centers,
+    place_waves,
+)
+from .mask_writer_losses_anatomy_vlm import (
+    IGNORED,
+    digit_loss,
+    expected_digits,
+    place_loss,
+    presence_loss,
+    raster_loss,
+)
+from .mask_writer_output_anatomy_vlm import AnatomyVLMMaskMemory, AnatomyVLMMaskOutput
+from .vision_anatomy_vlm import AnatomyVLMVisionPreTrainedModel
 
 
-# The start and the structure are read before anything is written.
-PROMPT_LENGTH = 2
 AXES = (0, 1, 0, 1)
 
 
-@dataclass
-class AnatomyVLMMaskMemory(BaseModelOutput):
-    r"""
-    What the writer reads of films; `last_hidden_state` is `(films, memory_length, width)`.
-
-    cells (`torch.FloatTensor` of shape `(films, num_cells, width)`):
-        The cells of the film that places point at; the last of the memory.
-    grid (`torch.LongTensor` of shape `(films, 2)`):
-        Rows and columns of the cells.
-    feature_map (`torch.FloatTensor` of shape `(films, channels, rows, columns)`):
-        The same cells as a map.
-    film (`torch.FloatTensor` of shape `(films, 1, height, width)`):
-        Its grey values.
+class AnatomyVLMForMaskGeneration(AnatomyVLMVisionPreTrainedModel, AnatomyVLMMaskWriting, GenerationMixin):
     """
-
-    cells: torch.FloatTensor | None = None
-    grid: torch.LongTensor | None = None
-    feature_map: torch.FloatTensor | None = None
-    film: torch.FloatTensor | None = None
-
-
-@dataclass
-class AnatomyVLMMaskOutput(ModelOutput):
-    r"""
-    loss (`torch.FloatTensor` of shape `(1,)`, returned when `labels` is provided):
-        Sum of the losses below.
-    logits (`torch.FloatTensor` of shape `(rows, length, vocab_size)`):
-        Scores of the next token; minus infinity for what may not stand there. None while training.
-    cache (`EncoderDecoderCache`):
-        Keys and values, for the next call.
-    places (`torch.LongTensor` of shape `(rows, 4)`), glimpse (`torch.FloatTensor` of shape `(rows, codes, width)`):
-        What the box was when it was looked into, and what was seen; reused while the box is the same.
-    presence_loss, place_loss, digit_loss, raster_loss (`torch.FloatTensor` of shape `(1,)`):
-        Parts of the loss.
-    raster_logits (`torch.FloatTensor` of shape `(rows, 64, 64)`):
-        What the expected shape tokens stand for, where the loss was asked for.
-    """
-
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    cache: EncoderDecoderCache | None = None
-    places: torch.LongTensor | None = None
-    glimpse: torch.FloatTensor | None = None
-    presence_loss: torch.FloatTensor | None = None
-    place_loss: torch.FloatTensor | None = None
-    digit_loss: torch.FloatTensor | None = None
-    raster_loss: torch.FloatTensor | None = None
-    raster_logits: torch.FloatTensor | None = None
-    encoder_last_hidden_state: torch.FloatTensor | None = None
-
-
-class AnatomyVLMMaskEncoder(nn.Module):
-    """The vision tower, and what the decoder reads of it: [CLS], the anatomy queries, patches and finer cells."""
-
-    main_input_name = "pixel_values"
-
-    def __init__(self, config: AnatomyVLMMaskConfig):
-        super().__init__()
-        width = config.decoder_hidden_size or config.hidden_size
-        self.config = config
-        self.vision_model = AnatomyVLMVisionModel(config)
-        self.first_patch = 1 + config.num_anatomy_queries + config.num_register_tokens
-        self.project = nn.Linear(config.hidden_size, width)
-        self.map_channels = config.stem_channels[-1] if config.stem_channels else config.hidden_size
-        self.project_cells = nn.Linear(self.map_channels, width)
-
-    def forward(self, pixel_values: torch.Tensor, **kwargs) -> AnatomyVLMMaskMemory:
-        kwargs.pop("return_dict", None)
-        outputs = self.vision_model(pixel_values, return_dict=True, **kwargs)
-        patch_size = self.config.patch_size
-        rows, columns = (side // patch_size for side in pixel_values.shape[-2:])
-        states = outputs.last_hidden_state
-        patches = states[:, self.first_patch :].unflatten(1, (rows, columns)).movedim(-1, 1)
-        fine = patches if outputs.feature_map is None else outputs.feature_map
-        grid = fine.shape[-2:]
-        # A cell is what the stem saw there and what the tower makes of its surroundings.
-        context = nn.functional.interpolate(patches, size=grid, mode="bilinear", align_corners=False)
-        cells = self.project_cells(fine.flatten(2).transpose(1, 2)) + self.project(context.flatten(2).transpose(1, 2))
-        cells = cells + cell_positions(*grid, cells.shape[-1]).to(cells)
-        film = pixel_values[..., : rows * patch_size, : columns * patch_size].mean(1, keepdim=True)
-        return AnatomyVLMMaskMemory(
-            last_hidden_state=torch.cat((self.project(states), cells), dim=1),
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            cells=cells,
-            grid=torch.tensor([list(grid)] * len(cells), device=cells.device),
-            feature_map=fine,
-            film=film,
-        )
-
-
-class AnatomyVLMForMaskGeneration(AnatomyVLMVisionPreTrainedModel, GenerationMixin):
-    """
-    Writes the mask of a structure as tokens: place of the box (y0, x0, y1, x1), then shape; nothing for what is absent.
+    Writes the mask of a structure as tokens: the box (y0, x0, y1, x1), then the shape; nothing for what is absent.
 
     A row is `[start, structure, y0, x0, y1, x1, shape codes ..., eos]`, or `[start, structure, eos]`. There may be
     several rows for each film, one after another. Only tokens that may stand at a place have a score, so whatever is
@@ -194,11 +114,6 @@ class AnatomyVLMForMaskGeneration(AnatomyVLMVisionPreTrainedModel, GenerationMix
 
     def get_encoder(self, modality: str | None = None) -> nn.Module:
         return self.encoder
-
-    def prompt(self, structures: Sequence[str], num_films: int = 1) -> torch.Tensor:
-        """`decoder_input_ids` `(num_films * len(structures), 2)` that ask every film for these structures in turn."""
-        rows = [[self.config.decoder_start_token_id, self.config.structure_id(name)] for name in structures]
-        return torch.tensor(rows * num_films, device=self.device)
 
     @can_return_tuple
     def forward(
@@ -445,85 +360,15 @@ class AnatomyVLMForMaskGeneration(AnatomyVLMVisionPreTrainedModel, GenerationMix
             kwargs["cache"] = EncoderDecoderCache(DynamicCache(), DynamicCache())
         return super().generate(inputs, **kwargs)
 
-    def codes_of(self, tokens: torch.Tensor) -> list[list[int]]:
-        """The codes of generated tokens `(rows, length)`, as a `MaskCodec` takes them; an empty list for absence."""
-        config, all_codes = self.config, []
-        for row in tokens[:, PROMPT_LENGTH:].tolist():
-            places = [token - config.first_place for token in row[:4]]
-            shape = [token - config.first_code for token in row[4 : 4 + config.num_shape_codes]]
-            whole = len(shape) == config.num_shape_codes and row[0] != config.eos_token_id
-            all_codes.append([*places, *shape] if whole else [])
-        return all_codes
-
-    def tokens_of(self, name: str, codes: Sequence[int]) -> list[int]:
-        """Labels of a structure's mask: structure, places, shape codes, eos; without codes it is absent."""
-        config = self.config
-        places = [code + config.first_place for code in codes[:4]]
-        shape = [code + config.first_code for code in codes[4:]]
-        rest = [IGNORED] * (4 + config.num_shape_codes - len(codes))
-        return [config.structure_id(name), *places, *shape, config.eos_token_id, *rest]
-
-    def decode_masks(self, tokens: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """Masks `(rows, height, width)` bool of generated tokens `(rows, length)`."""
-        return self.codec.decode(self.codes_of(tokens), size)
-
-    @torch.no_grad()
-    def write_masks(
-        self, pixel_values: torch.Tensor, structures: Sequence[str], expected: bool = True
-    ) -> "AnatomyVLMWrittenMasks":
-        """
-        Write these structures of all films at once; films are read once, whatever the number of structures.
-
-        Args:
-            pixel_values (`torch.FloatTensor` of shape `(films, num_channels, height, width)`): Films.
-            structures: Names that the model knows.
-            expected: Decode the mean of what each digit of a shape could be, and the median of places, instead of
-                the likeliest token alone.
-
-        Returns:
-            Boxes and rasters by film and structure; `mask` draws one at any size.
-        """
-        config, number = self.config, len(structures)
-        memory = self.encoder(pixel_values)
-        tokens = self.prompt(structures, len(pixel_values))
-        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        rows = len(tokens)
-        places = torch.full((rows, 4), -1, device=tokens.device)
-        edges = torch.zeros(rows, 4, device=tokens.device)
-        present = torch.zeros(rows, device=tokens.device)
-        written, digits, glimpse = [], [], None
-        for step in range(5 + config.num_shape_codes - 1):
-            states, glimpse = self._step(tokens if step == 0 else tokens[:, -1:], memory, places, glimpse, cache)
-            if step == 0:
-                present = self.presence_head(states)[:, 0].float().sigmoid()
-            if step < 4:
-                bins = self.place_logits(states, memory, places, step)
-                likely = bins.argmax(-1)
-                below = (bins.exp().cumsum(-1) < 0.5).sum(-1).clamp(max=config.box_bins - 1)
-                chosen = torch.maximum(below, places[:, step - 2] + 1 if step > 1 else below) if expected else likely
-                edges[:, step] = chosen / (config.box_bins - 1)
-                places = places.index_copy(1, torch.tensor([step], device=places.device), chosen[:, None])
-                token = chosen + config.first_place
-            else:
-                heads = self.digit_head(states).float().split(config.codec_levels, dim=-1)
-                digits.append(expected_digits(heads))
-                code = torch.zeros_like(places[:, 0])
-                for head, levels in zip(heads, config.codec_levels or ()):
-                    code = code * levels + head.argmax(-1)
-                written.append(code)
-                token = code + config.first_code
-            tokens = torch.cat((tokens, token[:, None]), dim=1)
-        latents = torch.stack(digits, dim=1) if expected else self.codec.digits(torch.stack(written, dim=1))
-        rasters = self.codec.rasters(latents.to(self.codec.to_latents.weight.dtype)).float()
-        return AnatomyVLMWrittenMasks(
-            structures=tuple(structures),
-            presence=present.reshape(-1, number),
-            boxes=edges.reshape(-1, number, 4),
-            rasters=rasters.unflatten(0, (-1, number)),
-            tokens=tokens.reshape(-1, number, tokens.shape[1]),
-        )
-
-    def _step(self, tokens, memory, places, glimpse, cache):
+    def next_states(
+        self,
+        tokens: torch.Tensor,
+        memory: AnatomyVLMMaskMemory,
+        places: torch.Tensor,
+        glimpse: torch.Tensor | None,
+        cache: EncoderDecoderCache,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """State `(rows, width)` from which the next token is written, and the glimpse, once there is a box."""
         start = cache.get_seq_length()
         embeddings = self._embed(tokens, start)
         if start + tokens.shape[1] > PROMPT_LENGTH + 3:
@@ -538,56 +383,4 @@ class AnatomyVLMForMaskGeneration(AnatomyVLMVisionPreTrainedModel, GenerationMix
         return self.layernorm(embeddings[:, -1]), glimpse
 
 
-@dataclass
-class AnatomyVLMWrittenMasks(ModelOutput):
-    r"""
-    structures (`tuple[str, ...]`):
-        Names of the structures.
-    presence (`torch.FloatTensor` of shape `(films, structures)`):
-        Probability that the structure is on the film.
-    boxes (`torch.FloatTensor` of shape `(films, structures, 4)`):
-        y0, x0, y1, x1 as fractions of the model's input.
-    rasters (`torch.FloatTensor` of shape `(films, structures, 64, 64)`):
-        Logits inside the boxes.
-    tokens (`torch.LongTensor` of shape `(films, structures, length)`):
-        What was written, without the end.
-    """
-
-    structures: tuple[str, ...] | None = None
-    presence: torch.FloatTensor | None = None
-    boxes: torch.FloatTensor | None = None
-    rasters: torch.FloatTensor | None = None
-    tokens: torch.LongTensor | None = None
-
-
-PLACE_WAVES = 8
-
-
-def place_waves(fractions: torch.Tensor) -> torch.Tensor:
-    """Fractions `(...)` and their sines and cosines at doubling frequencies, `(..., 2 * PLACE_WAVES + 1)`."""
-    angles = fractions[..., None] * torch.pi * 2.0 ** torch.arange(PLACE_WAVES, device=fractions.device)
-    return torch.cat((fractions[..., None], angles.sin(), angles.cos()), dim=-1)
-
-
-def expected_digits(logits: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Mean `(..., digits)` of each digit, of logits `(..., levels)` for each."""
-    means = [(one.float().softmax(-1) * torch.arange(one.shape[-1], device=one.device)).sum(-1) for one in logits]
-    return torch.stack(means, dim=-1)
-
-
-def cell_centers(rows: int, columns: int) -> torch.Tensor:
-    """Centres `(rows * columns, 2)` of cells, y and x as fractions."""
-    y, x = ((torch.arange(number) + 0.5) / number for number in (rows, columns))
-    return torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1).flatten(0, 1)
-
-
-def cell_positions(rows: int, columns: int, width: int) -> torch.Tensor:
-    """Sines and cosines `(1, rows * columns, width)` of where cells lie."""
-    side = max(rows, columns)
-    table = sine_positions(side, width).unflatten(1, (side, side))
-    if rows != columns:
-        table = nn.functional.interpolate(table.movedim(-1, 1), size=(rows, columns), mode="bilinear").movedim(1, -1)
-    return table.flatten(1, 2)
-
-
-__all__ = ["AnatomyVLMForMaskGeneration", "AnatomyVLMMaskMemory", "AnatomyVLMMaskOutput", "AnatomyVLMWrittenMasks"]
+__all__ = ["AnatomyVLMForMaskGeneration"]

@@ -13,11 +13,14 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .attention_anatomy_vlm import eager_attention_forward
 from .configuration_mask_writer_anatomy_vlm import AnatomyVLMMaskConfig
+from .vision_anatomy_vlm import sine_positions
 
 
 # A glimpse shows the box and a quarter of it around, in cells as large as those of the shape tokens: 4 + 2 a side.
 GLIMPSE_CELLS, BOX_CELLS, SAMPLES_PER_CELL = 6, 4, 16
 NUM_POINTERS = 2
+# Frequencies at which a place is told, each twice the one before.
+PLACE_WAVES = 8
 # The narrowest and the widest spread of a place, as a fraction of the film.
 SPREADS = (0.0015, 0.25)
 
@@ -215,10 +218,35 @@ class AnatomyVLMPlacePointer(nn.Module):
         return parts.logsumexp(-2)
 
 
+def place_waves(fractions: torch.Tensor) -> torch.Tensor:
+    """Fractions `(...)` and their sines and cosines at doubling frequencies, `(..., 2 * PLACE_WAVES + 1)`."""
+    angles = fractions[..., None] * torch.pi * 2.0 ** torch.arange(PLACE_WAVES, device=fractions.device)
+    return torch.cat((fractions[..., None], angles.sin(), angles.cos()), dim=-1)
+
+
+def cell_centers(rows: int, columns: int) -> torch.Tensor:
+    """Centres `(rows * columns, 2)` of cells, y and x as fractions."""
+    y, x = ((torch.arange(number) + 0.5) / number for number in (rows, columns))
+    return torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1).flatten(0, 1)
+
+
+def cell_positions(rows: int, columns: int, width: int) -> torch.Tensor:
+    """Sines and cosines `(1, rows * columns, width)` of where cells lie."""
+    side = max(rows, columns)
+    table = sine_positions(side, width).unflatten(1, (side, side))
+    if rows != columns:
+        table = nn.functional.interpolate(table.movedim(-1, 1), size=(rows, columns), mode="bilinear").movedim(1, -1)
+    return table.flatten(1, 2)
+
+
 __all__ = [
+    "PLACE_WAVES",
     "AnatomyVLMGlimpse",
     "AnatomyVLMMaskAttention",
     "AnatomyVLMMaskDecoderLayer",
     "AnatomyVLMPlacePointer",
+    "cell_centers",
+    "cell_positions",
     "look_into",
+    "place_waves",
 ]

@@ -1,6 +1,8 @@
 # Copyright 2026 The Anatomy-VLM authors. Licensed under the Apache License, Version 2.0.
 """Losses of the mask writer: presence, places, shape tokens, and the mask that the tokens stand for."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -44,9 +46,15 @@ def raster_loss(logits: torch.Tensor, rasters: torch.Tensor, known: torch.Tensor
     return _mean(entropy + 1 - 2 * overlap / (total + 1), known)
 
 
+def expected_digits(logits: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Mean `(..., digits)` of each digit, of logits `(..., levels)` for each."""
+    means = [(one.float().softmax(-1) * torch.arange(one.shape[-1], device=one.device)).sum(-1) for one in logits]
+    return torch.stack(means, dim=-1)
+
+
 def _mean(loss: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """Mean over what is known; 0 where nothing is."""
     return (loss * known).sum() / known.sum().clamp(min=1)
 
 
-__all__ = ["IGNORED", "digit_loss", "place_loss", "presence_loss", "raster_loss"]
+__all__ = ["IGNORED", "digit_loss", "expected_digits", "place_loss", "presence_loss", "raster_loss"]

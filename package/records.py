@@ -6,7 +6,7 @@ from typing import Any
 from anatomy_vlm.processing.plausibility import box_flags, usual_boxes
 
 
-PREDICTION_SCHEMA_VERSION = "1.2"
+PREDICTION_SCHEMA_VERSION = "1.3"
 
 # A region counts as found from this probability on.
 PRESENT = 0.5

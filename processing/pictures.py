@@ -70,7 +70,7 @@ def draw_overlay(
     Raises `ValueError` for names in `show` that no region has.
     """
     view = view or (image.view if isinstance(image, RadiographImage) else "")
-    film = _film(image)
+    film = display_film(image)
     scale = min(height / film.height, _MAX_ASPECT * height / film.width)
     size = max(1, round(film.width * scale)), max(1, round(film.height * scale))
     canvas = film.resize(size, Image.Resampling.LANCZOS).convert("RGB")
@@ -94,7 +94,7 @@ def draw_overlay(
     return picture
 
 
-def _film(image: RadiographImage | Image.Image | np.ndarray) -> Image.Image:
+def display_film(image: RadiographImage | Image.Image | np.ndarray) -> Image.Image:
     """8-bit gray, its contrast stretched for the eye: many archives store films within a third of the gray levels."""
     if isinstance(image, RadiographImage):
         film = image.to_pil()
@@ -164,6 +164,14 @@ def _draw_side_marks(picture: Image.Image, film_width: int) -> None:
     font = ImageFont.load_default(28)
     for letter, center in (("R", _GUTTER / 2), ("L", _GUTTER * 1.5 + film_width)):
         draw.text((center, picture.height / 2), letter, font=font, fill=INK, anchor="mm")
+
+
+def beside_film(film: Image.Image) -> Image.Image:
+    """The film between two gutters with the marks of the patient's sides."""
+    picture = Image.new("RGB", (film.width + 2 * _GUTTER, film.height))
+    picture.paste(film, (_GUTTER, 0))
+    _draw_side_marks(picture, film_width=film.width)
+    return picture
 
 
 def _area(box: Rectangle) -> float:

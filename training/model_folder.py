@@ -3,8 +3,11 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
-from anatomy_vlm.modeling import AnatomyVLMModel
+from transformers import AutoImageProcessor
+
+from anatomy_vlm.modeling import AnatomyVLMForMaskGeneration, AnatomyVLMMaskConfig, AnatomyVLMModel
 from anatomy_vlm.processing import AnatomyVLMProcessor
 
 
@@ -27,17 +30,7 @@ def load_checkpoint(source: str | Path) -> tuple[AnatomyVLMModel, AnatomyVLMProc
     Raises:
         CheckpointError: no such folder, not a checkpoint, one of another model type, or a damaged one.
     """
-    folder = Path(source)
-    if folder.is_dir():
-        _check_folder(folder)
-    elif folder.exists():
-        raise CheckpointError(f"{source}: is a file; a model is a folder with config.json and model.safetensors")
-    elif not _HUB_ID.fullmatch(str(source)):
-        raise CheckpointError(
-            f"{source}: no such folder; 'anatomy-vlm demo' trains a model, or name a folder or Hub id"
-        )
-
-    offline = {"local_files_only": True} if folder.is_dir() else {}
+    offline = _place(source, MODEL_TYPE)
     try:
         model = AnatomyVLMModel.from_pretrained(source, **offline)
         processor = AnatomyVLMProcessor.from_pretrained(source, **offline)
@@ -52,7 +45,39 @@ def load_checkpoint(source: str | Path) -> tuple[AnatomyVLMModel, AnatomyVLMProc
     return model.eval(), processor
 
 
-def _check_folder(folder: Path) -> None:
+def load_mask_writer(source: str | Path) -> tuple[AnatomyVLMForMaskGeneration, Any]:
+    """Load a mask writer and its image processor, as `load_checkpoint` does for the model of findings.
+
+    Raises:
+        CheckpointError: no such folder, not a mask writer, or a damaged one.
+    """
+    offline = _place(source, AnatomyVLMMaskConfig.model_type)
+    try:
+        # Stored in half precision; on a CPU that is slow to compute with.
+        model = AnatomyVLMForMaskGeneration.from_pretrained(source, dtype="float32", **offline)
+        image_processor = AutoImageProcessor.from_pretrained(source, **offline)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"{source}: cannot be loaded as a mask writer: {reason}") from error
+    return model.eval(), image_processor
+
+
+def _place(source: str | Path, model_type: str) -> dict[str, bool]:
+    """Options of `from_pretrained` for a folder of this kind or an id; raises for anything else."""
+    folder = Path(source)
+    if folder.is_dir():
+        _check_folder(folder, model_type)
+        return {"local_files_only": True}
+    if folder.exists():
+        raise CheckpointError(f"{source}: is a file; a model is a folder with config.json and model.safetensors")
+    if not _HUB_ID.fullmatch(str(source)):
+        raise CheckpointError(
+            f"{source}: no such folder; 'anatomy-vlm demo' trains a model, or name a folder or Hub id"
+        )
+    return {}
+
+
+def _check_folder(folder: Path, model_type: str) -> None:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -61,5 +86,5 @@ def _check_folder(folder: Path) -> None:
     except ValueError as error:
         raise CheckpointError(f"{path}: not valid JSON ({error}); copy the checkpoint again") from None
     found = config.get("model_type") if isinstance(config, dict) else None
-    if found != MODEL_TYPE:
-        raise CheckpointError(f"{folder}: a checkpoint of model type {found!r}; expected {MODEL_TYPE!r}")
+    if found != model_type:
+        raise CheckpointError(f"{folder}: a checkpoint of model type {found!r}; expected {model_type!r}")

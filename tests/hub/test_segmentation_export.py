@@ -14,7 +14,7 @@ from anatomy_vlm.cli import main
 from anatomy_vlm.modeling import AnatomyVLMForSemanticSegmentation, AnatomyVLMSegmentationConfig
 from anatomy_vlm.processing import AnatomyVLMImageProcessorPil
 from anatomy_vlm.training.export_hub import ExportError
-from anatomy_vlm.training.export_segmentation import export_segmentation
+from anatomy_vlm.training.export_masks import export_mask_model
 
 
 NAMES = {0: "background", 1: "left lung", 2: "cardiac silhouette"}
@@ -88,7 +88,7 @@ def test_without_the_package_it_gives_the_same_masks(exported, segmenter, film, 
 
 def test_without_code_and_in_half(segmenter, tmp_path):
     model, processor = segmenter
-    folder = export_segmentation(model, tmp_path / "half", processor, half=True, code=False)
+    folder = export_mask_model(model, tmp_path / "half", processor, half=True, code=False)
     assert not list(folder.glob("*.py")) and "auto_map" not in (folder / "config.json").read_text()
     again = AutoModelForSemanticSegmentation.from_pretrained(folder)
     torch.testing.assert_close(again.state_dict(), model.state_dict(), rtol=1e-3, atol=1e-4)
@@ -97,9 +97,9 @@ def test_without_code_and_in_half(segmenter, tmp_path):
 
 def test_what_cannot_be_exported_is_named(segmenter, tmp_path):
     with pytest.raises(ExportError, match="nowhere: cannot be loaded"):
-        export_segmentation(tmp_path / "nowhere", tmp_path / "out")
+        export_mask_model(tmp_path / "nowhere", tmp_path / "out")
     with pytest.raises(ExportError, match="needs the image processor"):
-        export_segmentation(segmenter[0], tmp_path / "out")
+        export_mask_model(segmenter[0], tmp_path / "out")
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ExportError, match="not empty and no model folder"):
-        export_segmentation(segmenter[0], tmp_path, segmenter[1])
+        export_mask_model(segmenter[0], tmp_path, segmenter[1])

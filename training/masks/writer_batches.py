@@ -131,7 +131,7 @@ class WriterCollator:
         self.augmentation, self.batching = augmentation, batching
 
     def __call__(self, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        config, side = self.config, self.config.image_size
+        side = self.config.image_size
         draws = torch.stack([item["draws"] for item in items])
         films = torch.stack([item["film"] for item in items])[:, None].float() / 255
         films = nn.functional.interpolate(films, (side, side), mode="bilinear", align_corners=False, antialias=True)

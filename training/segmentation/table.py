@@ -84,7 +84,7 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
     for metric in METRICS:
         header = ["structure", "network", *(f"{_films(size, summary)}" for size in sizes)]
         rows = [
-            [structure, METHODS[method], *(_cell(summary, structure, method, size, metric) for size in sizes)]
+            [structure, METHODS.get(method, method), *(_cell(summary, structure, method, size, metric) for size in sizes)]
             for structure in summary["structures"]
             for method in _methods(summary)
         ]
@@ -92,7 +92,7 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
     if summary["differences"]:
         header = ["structure", "network", *(f"{_films(size, summary)}" for size in sizes)]
         rows = [
-            [structure, METHODS[method], *(_gain(summary, structure, method, size) for size in sizes)]
+            [structure, METHODS.get(method, method), *(_gain(summary, structure, method, size) for size in sizes)]
             for structure in summary["structures"]
             for method in _methods(summary)
             if method != _BASELINE
@@ -120,7 +120,7 @@ def to_latex(summary: Mapping[str, Any]) -> str:
             for method in _methods(summary):
                 cells = (_cell(summary, structure, method, size, metric).replace(" to ", "--") for size in sizes)
                 name = re.sub(r"([&%$#_{}])", r"\\\1", structure)
-                lines.append(" & ".join([name, METHODS[method], *cells]) + r" \\")
+                lines.append(" & ".join([name, METHODS.get(method, method), *cells]) + r" \\")
             lines.append(r"\hline")
         parts.append("\n".join([*lines, r"\end{tabular}"]))
     return "\n\n".join(parts) + "\n"
@@ -150,8 +150,9 @@ def _difference(rows, baseline, structure, method, size, bootstrap) -> dict[str,
 
 
 def _methods(summary: Mapping[str, Any]) -> list[str]:
-    there = {row["method"] for row in summary["scores"]}
-    return [method for method in METHODS if method in there]
+    there = list(dict.fromkeys(row["method"] for row in summary["scores"]))
+    known = [method for method in METHODS if method in there]
+    return known + [method for method in there if method not in METHODS]
 
 
 def _films(size: str, summary: Mapping[str, Any]) -> str:

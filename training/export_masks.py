@@ -1,13 +1,18 @@
-"""Write a folder of a segmentation model that loads anywhere: weights, image processor, the code of both."""
+"""Write a folder of a model of masks that loads anywhere: weights, image processor, the code of both."""
 
 import json
 from pathlib import Path
 
-from transformers import AutoImageProcessor
+from transformers import AutoImageProcessor, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import IMAGE_PROCESSOR_NAME, SAFE_WEIGHTS_NAME
 
-from anatomy_vlm.modeling import AnatomyVLMForSemanticSegmentation, AnatomyVLMSegmentationConfig
+from anatomy_vlm.modeling import (
+    AnatomyVLMForMaskGeneration,
+    AnatomyVLMForSemanticSegmentation,
+    AnatomyVLMMaskConfig,
+    AnatomyVLMSegmentationConfig,
+)
 from anatomy_vlm.training.export_hub import (
     IMAGE_PROCESSORS,
     ExportError,
@@ -18,17 +23,32 @@ from anatomy_vlm.training.export_hub import (
 )
 
 
-def is_segmentation(source: str | Path) -> bool:
-    """Is this the folder of a segmentation model?"""
+# Model type -> configuration, model, and the Auto class that loads it.
+_KINDS: dict[str, tuple[type, type[PreTrainedModel], str]] = {
+    AnatomyVLMSegmentationConfig.model_type: (
+        AnatomyVLMSegmentationConfig,
+        AnatomyVLMForSemanticSegmentation,
+        "AutoModelForSemanticSegmentation",
+    ),
+    AnatomyVLMMaskConfig.model_type: (AnatomyVLMMaskConfig, AnatomyVLMForMaskGeneration, "AutoModelForMaskGeneration"),
+}
+
+
+def _model_type(source: str | Path) -> str:
     try:
         config = json.loads((Path(source) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and config.get("model_type") == AnatomyVLMSegmentationConfig.model_type
+        return ""
+    return str(config.get("model_type")) if isinstance(config, dict) else ""
 
 
-def export_segmentation(
-    model: AnatomyVLMForSemanticSegmentation | str | Path,
+def is_mask_model(source: str | Path) -> bool:
+    """Is this the folder of a segmentation model or of a mask writer?"""
+    return _model_type(source) in _KINDS
+
+
+def export_mask_model(
+    model: AnatomyVLMForSemanticSegmentation | AnatomyVLMForMaskGeneration | str | Path,
     folder: str | Path,
     image_processor: BaseImageProcessor | None = None,
     card: str | None = None,
@@ -54,7 +74,8 @@ def export_segmentation(
         if card is None and (source / "README.md").is_file():
             card = (source / "README.md").read_text(encoding="utf-8")
         try:
-            model = AnatomyVLMForSemanticSegmentation.from_pretrained(source, local_files_only=True)
+            kind = _KINDS.get(_model_type(source), _KINDS[AnatomyVLMSegmentationConfig.model_type])[1]
+            model = kind.from_pretrained(source, local_files_only=True)  # type: ignore[assignment]
             image_processor = AutoImageProcessor.from_pretrained(source, local_files_only=True)
         except (OSError, ValueError) as error:
             raise ExportError(f"{source}: cannot be loaded: {' '.join(str(error).split())}") from error
@@ -63,10 +84,8 @@ def export_segmentation(
     with new_folder(Path(folder)) as scratch:
         # `auto_map` is written for this export only: a training checkpoint carries no code.
         if code:
-            model.config.auto_map = {
-                "AutoConfig": reference(AnatomyVLMSegmentationConfig),
-                "AutoModelForSemanticSegmentation": reference(AnatomyVLMForSemanticSegmentation),
-            }
+            config_class, model_class, auto_class = _KINDS[model.config.model_type]
+            model.config.auto_map = {"AutoConfig": reference(config_class), auto_class: reference(model_class)}
         try:
             model.save_pretrained(scratch)
         finally:
