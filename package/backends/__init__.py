@@ -1,0 +1,1 @@
+"""A checkpoint as graphs that ONNX Runtime and OpenVINO run."""
