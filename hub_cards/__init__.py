@@ -1,8 +1,10 @@
-"""Model cards and their templates, and the reference checkpoint; needs nothing else of the package."""
+"""Cards of models and datasets with their templates, and reference checkpoints; needs nothing else of the package."""
 
 from pathlib import Path
 
+from .card_parts import Energy
 from .cards import model_card
+from .dataset_cards import dataset_card
 
 
 # Trained on synthetic chests by `training/recipes/phantom-reference.yaml`; what `predict` uses by default.
@@ -10,4 +12,4 @@ REFERENCE_MODEL = Path(__file__).parent / "phantom-reference"
 # Writes masks of structures; trained on synthetic chests by `training/masks/writer_reference.yaml`.
 REFERENCE_WRITER = Path(__file__).parent / "phantom-writer"
 
-__all__ = ["REFERENCE_MODEL", "REFERENCE_WRITER", "model_card"]
+__all__ = ["REFERENCE_MODEL", "REFERENCE_WRITER", "Energy", "dataset_card", "model_card"]

@@ -1,11 +1,14 @@
 """Model cards: from plain data (recipe, evaluation) to the `README.md` of a Hub folder."""
 
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from .card_parts import Energy, base_models, licence, receipt_rows, robustness_tables
 
 
 TAGS = ["anatomy-vlm", "chest-x-ray", "radiology", "medical-imaging", "object-detection", "image-feature-extraction"]
@@ -20,6 +23,8 @@ HEADLINES = (
     ("region findings", "roc_auc", "macro", "AUC of findings in regions, macro", "zero-shot-image-classification"),
 )
 PHANTOM = "synthetic phantom"
+# A name on the Hub; folders of a machine are not named to its readers as such.
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 def model_card(
@@ -33,6 +38,9 @@ def model_card(
     calibrated: bool = False,
     code: bool = True,
     sections: Mapping[str, str] | None = None,
+    robustness: Mapping[str, Any] | None = None,
+    energy: Energy | None = None,
+    receipts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
     """The text of a model card, YAML header included.
 
@@ -46,17 +54,32 @@ def model_card(
         calibrated: whether the processor holds a calibration of the scores.
         code: whether the folder brings the code of model and processor.
         sections: further results, Markdown by title, after the evaluation.
+        robustness: how it reads "no", left and right, as `RobustnessReport.to_dict()`; the card says so where that
+            was not measured.
+        energy: what the training drew; the card makes no estimate of CO2 without it.
+        receipts: of evaluations, by the names of their files in the folder.
+
+    Raises:
+        ValueError: `robustness` is no such report.
     """
     synthetic = recipe["data"]["loader"] == "phantom"
     shown = [] if result is None else _headlines(result)
+    terms, bases = licence(recipe), base_models(recipe)
+    further: dict[str, Any] = {}
+    if terms == "other":
+        further |= {"license_name": "that-of-the-base-models", "license_link": "README.md"}
+    if energy is not None:
+        further["co2_eq_emissions"] = energy.metadata()
     header = ModelCardData(
-        license="apache-2.0",
+        license=terms,
+        base_model=[name for name in bases if _HUB_ID.fullmatch(name)] or None,
         library_name="transformers",
         pipeline_tag="zero-shot-image-classification",
         language="en",
         tags=[*TAGS, *["synthetic-data"] * synthetic],
         model_name=recipe["name"],
         eval_results=[_eval_result(score, name, task, recipe) for score, name, task in shown] or None,
+        **further,
     )
     card = ModelCard.from_template(
         header,
@@ -73,6 +96,11 @@ def model_card(
         calibrated=calibrated,
         code=code,
         sections=dict(sections or {}),
+        bases=bases,
+        own_terms=terms != "other",
+        robustness=None if robustness is None else robustness_tables(robustness),
+        energy=energy,
+        receipts=receipt_rows(receipts or {}),
         result=result,
         confidence=None if result is None else f"{100 * result['settings']['confidence']:g}",
         headlines=[[name, *_cells(score), _number(score["baseline"])] for score, name, _ in shown],

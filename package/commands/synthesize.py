@@ -13,8 +13,8 @@ from anatomy_vlm.commands.arguments import positive_int, whole_number
 
 PHANTOM = """Draw a parametric chest: body, pose, findings, devices and film look from a seed; boxes, labels, reports.
 
-The folder holds Arrow shards, each film's parameters as JSON lines and manifest.json; `evaluate`,
-`calibrate` and the loader "saved" read it.
+The folder holds Arrow shards, each film's parameters as JSON lines, manifest.json and a dataset card (README.md);
+`evaluate`, `calibrate` and the loader "saved" read it.
 """
 CT = """Project CT scans with their segmentations to films with boxes of the regions.
 
@@ -26,6 +26,8 @@ cannot be used are skipped with a line each, and the exit status is 1; 2 where n
   anatomy-vlm synthesize ct ct_1.nii.gz --labels seg_1.nii.gz --label-scheme totalsegmentator_v2_total --out films
   anatomy-vlm synthesize ct volumes --labels "segmentations/{case}*.nii.gz" --poses 4 --workers 8 --out films
 """
+# What the card says of itself.
+_OUR_CARD = "<!-- Written by `anatomy-vlm synthesize`"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -148,6 +150,7 @@ def _run_ct(args: argparse.Namespace) -> int:
         return 2
     for split, films in made.films.items():
         print(f"{split}: {films} films")
+    _write_card(args.out, made.films)
     print(f"saved in {args.out}")
     return 1 if made.problems else 0
 
@@ -171,8 +174,22 @@ def _run_phantom(args: argparse.Namespace) -> int:
     )
     for name, split in dataset.items():
         print(f"{name}: {len(split)} images")
+    _write_card(args.out, {name: len(split) for name, split in dataset.items()})
     print(f"saved in {args.out}")
     return 0
+
+
+def _write_card(folder: Path, films: dict[str, int]) -> None:
+    """Put the dataset's card beside its films; one that somebody took over stays as it is."""
+    import json
+
+    from anatomy_vlm.hub_cards import dataset_card
+    from anatomy_vlm.processing.atomic_files import write_text
+
+    path = folder / "README.md"
+    if not path.exists() or _OUR_CARD in path.read_text(encoding="utf-8"):
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        write_text(path, dataset_card(manifest, films))
 
 
 def _share(text: str) -> float:
