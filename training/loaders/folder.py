@@ -124,7 +124,11 @@ def _findings(record: dict[str, Any], where: str) -> list[RegionFinding]:
         _check([entry.get("finding")], FINDING_NAMES, where, "finding")
         try:
             statement = Statement(
-                entry["finding"], entry.get("polarity", "present"), entry.get("region"), entry.get("severity")
+                entry["finding"],
+                entry.get("polarity", "present"),
+                entry.get("region") or None,
+                # The example schema writes "" where there is none.
+                entry.get("severity") or None,
             )
         except ValueError as error:
             raise DatasetError(f"{where}: {error}") from error
