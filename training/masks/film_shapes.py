@@ -5,6 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -184,6 +185,26 @@ def load_film_shapes(path: Path) -> FilmShapes:
     except Exception as error:
         raise ValueError(f"{path}: no films with shapes ({error}); draw them again") from error
     return FilmShapes(names=names, **tensors)
+
+
+def drawn_or_kept(path: Path, num_films: int, seed: int, image_size: int, **drawing: Any) -> FilmShapes:
+    """
+    The films of a file, or new ones that are then kept in it.
+
+    Raises:
+        ValueError: for a file of other films.
+    """
+    if not path.is_file():
+        shapes = draw_film_shapes(num_films, seed, image_size, **drawing)
+        save_film_shapes(shapes, path)
+        return shapes
+    shapes = load_film_shapes(path)
+    if (len(shapes), shapes.films.shape[-1]) != (num_films, image_size):
+        raise ValueError(
+            f"{path}: holds {len(shapes)} films of {shapes.films.shape[-1]} pixels, not {num_films} of {image_size}; "
+            "delete it or name another folder"
+        )
+    return shapes
 
 
 _TENSORS = ("films", "row_film", "row_structure", "boxes", "rasters", "small")

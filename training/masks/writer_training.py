@@ -12,13 +12,18 @@ from transformers import AutoConfig, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
-from anatomy_vlm.modeling import AnatomyVLMForSemanticSegmentation
+from anatomy_vlm.modeling import AnatomyVLMForSemanticSegmentation, mask_codecs_anatomy_vlm
 from anatomy_vlm.modeling.configuration_mask_writer_anatomy_vlm import AnatomyVLMMaskConfig
 from anatomy_vlm.modeling.mask_writer_anatomy_vlm import AnatomyVLMForMaskGeneration
+from anatomy_vlm.modeling.vision_anatomy_vlm import resample_positions
 from anatomy_vlm.training.augmentation import Augmentation
 from anatomy_vlm.training.masks.film_shapes import FilmShapes
 from anatomy_vlm.training.masks.writer_batches import WriterBatching, WriterCollator, WriterSequence
 from anatomy_vlm.training.segmentation.training import SegmentationTrainer
+
+
+# Of our mask codec, as they come with the package.
+CODEC_WEIGHTS = Path(mask_codecs_anatomy_vlm.__file__).with_name("mask_codec_anatomy.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +109,12 @@ def build_writer(
     torch.manual_seed(seed)
     model = AnatomyVLMForMaskGeneration(AnatomyVLMMaskConfig(**{**tower, **fields, "structures": list(structures)}))
     if pretrained:
-        model.encoder.vision_model.load_state_dict(donor.vision_model.state_dict(), strict=False)
+        state, config = donor.vision_model.state_dict(), model.config
+        if config.position_embedding_type == "learned":
+            # Another input size has another number of patches.
+            table, side = "embeddings.position_embeddings", config.image_size // config.patch_size
+            state[table] = resample_positions(state[table], side, side, config.position_interpolation)
+        model.encoder.vision_model.load_state_dict(state, strict=False)
     weights = {name: tensor.float() for name, tensor in load_file(codec).items()}
     try:
         model.codec.load_state_dict(weights)

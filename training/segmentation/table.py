@@ -15,11 +15,15 @@ from anatomy_vlm.training.segmentation.scores import METRICS
 
 
 TITLES = {"dice": "Dice", "miou": "mIoU, two classes", "hd95": "HD95, % of the longer side"}
-_BASELINE = "unet"
 
 
 def summarise(
-    results: Sequence[Mapping[str, Any]], structures: Sequence[str], *, num_resamples: int = 10_000, seed: int = 0
+    results: Sequence[Mapping[str, Any]],
+    structures: Sequence[str],
+    *,
+    num_resamples: int = 10_000,
+    seed: int = 0,
+    baseline: str = "unet",
 ) -> dict[str, Any]:
     """
     Means over the test films of all folds, with percentile intervals from a bootstrap over patients, and the paired
@@ -29,6 +33,7 @@ def summarise(
         results: Runs of `run_study`.
         structures: In the order of the table.
         num_resamples, seed: Of the bootstrap.
+        baseline: The network that the others are compared with, where it is there.
 
     Returns:
         `scores`: list of {structure, method, films, metric, value, low, high, count}; `differences`: list of
@@ -59,8 +64,8 @@ def summarise(
                         "count": int((~np.isnan(values)).sum()),
                     }
                 )
-            if method != _BASELINE and (_BASELINE, size) in cells:
-                differences.append(_difference(rows, cells[_BASELINE, size], structure, method, size, bootstrap))
+            if method != baseline and (baseline, size) in cells:
+                differences.append(_difference(rows, cells[baseline, size], structure, method, size, bootstrap))
     for row, adjusted in zip(differences, holm([_nan(row["p"]) for row in differences]) if differences else ()):
         row["p_holm"] = _number(float(adjusted))
     return {
@@ -84,7 +89,7 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
     for metric in METRICS:
         header = ["structure", "network", *(f"{_films(size, summary)}" for size in sizes)]
         rows = [
-            [structure, METHODS.get(method, method), *(_cell(summary, structure, method, size, metric) for size in sizes)]
+            [structure, _title(method), *(_cell(summary, structure, method, size, metric) for size in sizes)]
             for structure in summary["structures"]
             for method in _methods(summary)
         ]
@@ -92,10 +97,10 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
     if summary["differences"]:
         header = ["structure", "network", *(f"{_films(size, summary)}" for size in sizes)]
         rows = [
-            [structure, METHODS.get(method, method), *(_gain(summary, structure, method, size) for size in sizes)]
+            [structure, _title(method), *(_gain(summary, structure, method, size) for size in sizes)]
             for structure in summary["structures"]
             for method in _methods(summary)
-            if method != _BASELINE
+            if any(row["method"] == method for row in summary["differences"])
         ]
         parts.append(
             "**Dice minus that of the plain U-Net** (paired, 95 % interval by patient; * below 0.05 after Holm)\n\n"
@@ -120,7 +125,7 @@ def to_latex(summary: Mapping[str, Any]) -> str:
             for method in _methods(summary):
                 cells = (_cell(summary, structure, method, size, metric).replace(" to ", "--") for size in sizes)
                 name = re.sub(r"([&%$#_{}])", r"\\\1", structure)
-                lines.append(" & ".join([name, METHODS.get(method, method), *cells]) + r" \\")
+                lines.append(" & ".join([name, _title(method), *cells]) + r" \\")
             lines.append(r"\hline")
         parts.append("\n".join([*lines, r"\end{tabular}"]))
     return "\n\n".join(parts) + "\n"
@@ -147,6 +152,10 @@ def _difference(rows, baseline, structure, method, size, bootstrap) -> dict[str,
         "high": _number(test.high),
         "p": _number(test.p_value),
     }
+
+
+def _title(method: str) -> str:
+    return METHODS.get(method, method)
 
 
 def _methods(summary: Mapping[str, Any]) -> list[str]:

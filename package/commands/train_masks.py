@@ -1,0 +1,66 @@
+"""Train a writer of masks on synthetic chests.
+
+    anatomy-vlm train-masks --out writer
+
+makes what `predict --masks` uses by default. Films are drawn once and kept in DIR/films.safetensors; an interrupted
+training goes on from its last checkpoint. The result is a folder that `from_pretrained` loads.
+"""
+
+import argparse
+from pathlib import Path
+
+from anatomy_vlm.commands.arguments import positive_int, whole_number
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the training and its model")
+    parser.add_argument(
+        "--model", metavar="DIR_OR_ID", help="whose vision tower is used (default: the checkpoint of the package)"
+    )
+    parser.add_argument(
+        "--codec", type=Path, metavar="FILE", help="weights of the mask codec (default: those of the package)"
+    )
+    parser.add_argument("--films", type=positive_int, default=6000, metavar="N", help="to draw (default: 6000)")
+    parser.add_argument("--image-size", type=positive_int, default=224, metavar="N", help="of these (default: 224)")
+    parser.add_argument("--steps", type=positive_int, default=2000, metavar="N", help="default: 2000")
+    parser.add_argument("--batch-size", type=positive_int, default=16, metavar="N", help="films a step (default: 16)")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, metavar="R", help="default: 0.001")
+    parser.add_argument(
+        "--encoder-factor", type=float, default=0.3, metavar="F", help="rate of the tower; 0 freezes it (default: 0.3)"
+    )
+    parser.add_argument("--save-steps", type=whole_number, default=200, metavar="N", help="default: 200")
+    parser.add_argument("--workers", type=positive_int, default=2, metavar="N", help="that draw films (default: 2)")
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: 0")
+    parser.add_argument("--float32", action="store_true", help="no arithmetic in bfloat16")
+    parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
+
+
+def run(args: argparse.Namespace) -> int:
+    from transformers import AutoImageProcessor
+
+    from anatomy_vlm.hub_cards import REFERENCE_MODEL
+    from anatomy_vlm.training.export_masks import export_mask_model
+    from anatomy_vlm.training.masks.film_shapes import drawn_or_kept
+    from anatomy_vlm.training.masks.writer_training import CODEC_WEIGHTS, WriterSettings, build_writer, train_writer
+
+    settings = WriterSettings(
+        steps=args.steps,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        encoder_factor=args.encoder_factor,
+        bf16=not args.float32,
+        save_steps=args.save_steps,
+        use_cpu=args.cpu,
+    )
+    source = args.model or REFERENCE_MODEL
+    image_processor = AutoImageProcessor.from_pretrained(source)
+    shapes = drawn_or_kept(
+        args.out / "films.safetensors", args.films, 8_000_000 + args.seed, args.image_size, num_workers=args.workers
+    )
+    model = build_writer(source, shapes.names, args.codec or CODEC_WEIGHTS, args.seed)
+    done = train_writer(model, shapes, image_processor, settings, args.out / "checkpoints", args.seed)
+    size = {"height": model.config.image_size, "width": model.config.image_size}
+    image_processor.size = size
+    folder = export_mask_model(model, args.out / "model", image_processor, half=True)
+    print(f"{folder}: loss {done['last_loss']}, {done['trained_weights']:,} trained weights")
+    return 0
