@@ -6,6 +6,9 @@ TORCH ?= torch==2.13.0
 # Processes of the tests.
 JOBS ?= 2
 OUT ?= outputs/demo
+# Environment of `make oldest`, and what it runs.
+OLDEST ?= .venv-oldest
+OLDEST_TESTS ?= tests
 
 BIN := $(VENV)/bin
 # More threads than cores, once per process, would slow the tests down.
@@ -13,7 +16,7 @@ TEST_ENVIRONMENT := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types pytest format clean
+.PHONY: help demo test lint types pytest format docs oldest audit clean
 
 help:
 	@echo "make demo    synthesise chests, train, evaluate, write $(OUT)/report.html"
@@ -21,6 +24,9 @@ help:
 	@echo "make lint    ruff"
 	@echo "make types   mypy"
 	@echo "make format  rewrite the sources with ruff"
+	@echo "make docs    build the documentation site into outputs/site, strictly"
+	@echo "make oldest  tests with the oldest versions that pyproject.toml allows (downloads several GB)"
+	@echo "make audit   licences of what is installed, and known advisories about it (needs a network)"
 	@echo "make clean   remove environment, builds and caches; outputs stay"
 
 demo: $(VENV)/demo.stamp
@@ -43,8 +49,22 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: $(VENV)/dev.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "outputs/site/index.html"
+
+# Not a part of `make test`: another environment, with a PyTorch of its own.
+oldest: $(OLDEST)/oldest.stamp
+	$(TEST_ENVIRONMENT) $(OLDEST)/bin/python -m pytest -q -n $(JOBS) $(OLDEST_TESTS)
+
+audit: $(VENV)/audit.stamp
+	$(BIN)/python -m anatomy_vlm.licences
+	@# Builds such as 2.13.0+cpu are known to nobody by that name. --strict: what was not looked up is no good news.
+	$(BIN)/python -m pip list --format=freeze --exclude-editable | sed 's/+.*//' > $(VENV)/installed.txt
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement $(VENV)/installed.txt
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './outputs/*' -prune -exec rm -rf {} +
 
 # -qq: no chatter about mirrors and wheels, but errors.
@@ -53,6 +73,14 @@ $(VENV)/torch.stamp:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -qq --upgrade pip "setuptools>=77"
 	$(BIN)/python -m pip install -qq $(TORCH)
+	@touch $@
+
+# Of direct dependencies the oldest that their bounds allow, of others the newest; pip cannot, uv can.
+$(OLDEST)/oldest.stamp: pyproject.toml
+	@echo "making $(OLDEST) with the oldest supported versions; takes a while"
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install -qq --upgrade pip uv
+	$(OLDEST)/bin/uv pip install -q --python $(OLDEST)/bin/python --resolution lowest-direct --editable ".[test]"
 	@touch $@
 
 # A changed pyproject.toml installs again.

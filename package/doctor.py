@@ -62,7 +62,7 @@ def _extras() -> list[Finding]:
     """Each extra, and which of its libraries are missing."""
     findings = []
     for extra in sorted(metadata(DISTRIBUTION).get_all("Provides-Extra") or []):
-        if extra in ("test", "dev", "bench"):
+        if extra in ("test", "dev", "bench", "docs", "audit"):
             continue
         missing = sorted(_missing_of(extra))
         if missing:

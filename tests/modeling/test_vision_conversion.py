@@ -211,7 +211,7 @@ def test_converted_towers_compile_export_and_checkpoint():
     for checkpointing in (False, True):
         tower.train()
         if checkpointing:
-            tower.gradient_checkpointing_enable()
+            tower.activation_checkpointing_enable()
         tower.zero_grad()
         tower(images).last_hidden_state.square().sum().backward()
         gradients.append(tower.embeddings.anatomy_queries.grad.clone())

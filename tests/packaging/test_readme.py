@@ -1,29 +1,19 @@
-"""Everything that README.md and CONTRIBUTING.md tell a user to type or paste."""
+"""What README.md and CONTRIBUTING.md say beside their code blocks, which `tests/docs` runs and parses."""
 
 import argparse
-import doctest
 import json
 import re
-import shlex
 from pathlib import Path
 
 import numpy as np
-import pytest
-import torch
 import yaml
 from PIL import Image
-from transformers import BertConfig
 
 from anatomy_vlm.cli import build_parser
-from anatomy_vlm.modeling import AnatomyVLMConfig, AnatomyVLMModel
-from anatomy_vlm.processing import AnatomyVLMImageProcessorPil, AnatomyVLMProcessor
-from anatomy_vlm.processing.prompts import finding_prompts
+from anatomy_vlm.modeling import AnatomyVLMConfig
 from anatomy_vlm.processing.vocabulary import FINDING_NAMES, REGION_NAMES
-from anatomy_vlm.training import run
-from anatomy_vlm.training.export_hub import export
 from anatomy_vlm.training.loaders import SOURCES, load_data
-from anatomy_vlm.training.recipe import load_recipe, parse_recipe
-from anatomy_vlm.training.text_encoder import word_tokenizer
+from anatomy_vlm.training.recipe import parse_recipe
 
 
 ROOT = Path(__file__).parents[2]
@@ -33,76 +23,6 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
-
-
-COMMANDS = [
-    line.partition("  #")[0].strip()
-    for text in (README, CONTRIBUTING)
-    for block in blocks(text, "bash")
-    for line in block.splitlines()
-    if line.strip()
-]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """A folder with what the examples read: a film and a model, tiny and untrained."""
-    folder = tmp_path_factory.mktemp("home")
-    prompts = finding_prompts(["pleural effusion", "pneumothorax"])
-    tokenizer = word_tokenizer([text for pair in prompts.values() for side in pair.values() for text in side], 32)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    torch.manual_seed(0)
-    config = AnatomyVLMConfig(
-        vision_config={**sizes, "image_size": 32, "patch_size": 8},
-        text_config=BertConfig(**sizes, vocab_size=len(tokenizer), max_position_embeddings=32).to_dict(),
-        projection_dim=8,
-    )
-    image_processor = AnatomyVLMImageProcessorPil(size={"height": 32, "width": 32})
-    processor = AnatomyVLMProcessor(image_processor, tokenizer, list(REGION_NAMES), prompts)
-    (folder / "outputs" / "demo").mkdir(parents=True)
-    export(AnatomyVLMModel(config), folder / "outputs" / "demo" / "model", processor)
-    levels = np.random.default_rng(0).integers(0, 256, (60, 50), dtype=np.uint8)
-    Image.fromarray(levels).save(folder / "film.png")
-    return folder
-
-
-def test_the_python_examples_of_the_readme_run(home, monkeypatch):
-    monkeypatch.chdir(home)
-    text = "\n".join(blocks(README, "python"))
-    examples = doctest.DocTestParser().get_doctest(text, {}, "README.md", "README.md", 0)
-    assert len(examples.examples) >= 25
-    report: list[str] = []
-    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
-    runner.run(examples, out=report.append)
-    assert runner.summarize(verbose=False).failed == 0, "".join(report)
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_commands_are_understood(command, pyproject, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    words = shlex.split(command)
-    match words:
-        case ["make", target]:
-            assert re.search(rf"^\.PHONY:.*\b{target}\b", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
-        case ["pip", "install", "-e", source, *_]:
-            (extras,) = re.findall(r"^\.(?:\[(.*)\])?$", source)
-            assert set(filter(None, extras.split(","))) <= set(pyproject["project"]["optional-dependencies"])
-        case ["anatomy-vlm", *arguments]:
-            try:
-                parsed = build_parser().parse_args(arguments)
-            except SystemExit:
-                pytest.fail(f"{command}: not understood")
-            if getattr(parsed, "overrides", None):
-                run.with_overrides(load_recipe(parsed.recipe), parsed.overrides)
-        case ["accelerate", "launch", "training/run.py", *arguments]:
-            run.parser().parse_args(arguments)
-        case ["accelerate", "launch", "-m", "anatomy_vlm.training.run", *arguments]:
-            parsed = run.parser().parse_args(arguments)
-            run.with_overrides(load_recipe(parsed.recipe), parsed.overrides)
-        case ["python", "-m", "pytest", folder, *_]:
-            assert (ROOT / folder).is_dir()
-        case _:
-            pytest.fail(f"{command}: a kind of command that nothing checks")
 
 
 def test_the_table_of_commands_is_that_of_the_command_line():

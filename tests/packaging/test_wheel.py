@@ -4,9 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import venv
 import zipfile
 from importlib.metadata import version
+from pathlib import Path
 
+import numpy
 import pytest
 
 
@@ -65,6 +69,50 @@ def test_the_wheel_holds_every_tracked_file_of_the_packages_and_no_other(wheel, 
         found = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert sorted(expected - found) == []
     assert sorted(found - expected) == []
+
+
+@pytest.fixture(scope="module")
+def sdist(wheel, checkout, tmp_path_factory):
+    """After the wheel, which skips where neither can be built."""
+    out = tmp_path_factory.mktemp("sdist")
+    code = f"from setuptools import build_meta; build_meta.build_sdist({str(out)!r})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (built,) = out.glob("anatomy_vlm-*.tar.gz")
+    return built
+
+
+def test_the_source_distribution_holds_what_the_wheel_holds(wheel, sdist, package_dir):
+    with tarfile.open(sdist) as archive:
+        found = {name.partition("/")[2] for name in archive.getnames()}
+    folders = {package.replace(".", "/"): folder for package, folder in package_dir.items()}
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if ".dist-info/" not in name]
+    for name in names:
+        # The longest package that holds it: anatomy_vlm/modeling/x.py lies in modeling/, not in package/modeling/.
+        package = max((p for p in folders if name.startswith(f"{p}/")), key=len)
+        assert f"{folders[package]}{name.removeprefix(package)}" in found, name
+    assert {"pyproject.toml", "README.md", "LICENSE"} <= found
+
+
+def test_the_wheel_installs_in_an_environment_of_its_own(wheel, tmp_path):
+    """By pip, and its command runs; the libraries are those of this environment, ours is the wheel's."""
+    venv.create(tmp_path / "venv", with_pip=False)
+    python = tmp_path / "venv" / "bin" / "python"
+    if not python.is_file():
+        pytest.skip("no POSIX layout of environments")
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps", "--no-index"]
+    done = subprocess.run([*command, str(wheel)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    (site / "libraries.pth").write_text(str(Path(numpy.__file__).parents[1]) + "\n")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    script = tmp_path / "venv" / "bin" / "anatomy-vlm"
+    done = subprocess.run([str(script), "doctor"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr and "reference" in done.stdout, done.stderr[-3000:]
+    where = [str(python), "-c", "import importlib.util as u; print(u.find_spec('anatomy_vlm').origin)"]
+    found = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout
+    assert str(site) in found
 
 
 def test_every_top_package_says_that_it_is_typed(wheel, package_dir):
