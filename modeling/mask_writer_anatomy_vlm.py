@@ -109,7 +109,8 @@ class AnatomyVLMForMaskGeneration(AnatomyVLMVisionPreTrainedModel, AnatomyVLMMas
 
     def train(self, mode: bool = True):
         super().train(mode)
-        self.codec.eval()
+        # Loading makes parameters anew; the code must not change under what has been written in it.
+        self.codec.eval().requires_grad_(False)
         return self
 
     def get_encoder(self, modality: str | None = None) -> nn.Module:

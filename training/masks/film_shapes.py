@@ -1,7 +1,8 @@
 """Films with the boxes and rasters of their structures: what a mask writer is trained on and judged by."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -123,11 +124,14 @@ def _put_together(items) -> FilmShapes:
     )
 
 
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
 def _draw(seeds: range, image_size: int, domain: str):
     from anatomy_vlm.synthesis.phantom.masks import structure_masks
     from anatomy_vlm.synthesis.phantom.patient import draw_study, sample_parameters
 
-    torch.set_num_threads(1)
     items = []
     for seed in seeds:
         study = draw_study(sample_parameters(seed, image_size=image_size, domain=domain))
@@ -146,17 +150,21 @@ def draw_film_shapes(
     progress: bool = True,
 ) -> FilmShapes:
     """
-    Films of the synthetic patients `seed`, `seed + 1`, ... with all their structures; the same for the same arguments.
+    Films of the synthetic patients `seed`, `seed + 1`, ... with all their structures; the same for the same arguments,
+    whatever the number of processes (0: this one).
 
     Needs the extra `synthesis`.
     """
     parts = [range(start, min(start + 32, seed + num_films)) for start in range(seed, seed + num_films, 32)]
     items = []
-    with (
-        ProcessPoolExecutor(max(num_workers, 1), mp_context=get_context("spawn")) as pool,
-        tqdm(total=num_films, desc="films", unit="film", disable=not progress) as bar,
-    ):
-        for some in pool.map(_draw, parts, [image_size] * len(parts), [domain] * len(parts)):
+    same = [image_size] * len(parts), [domain] * len(parts)
+    with ExitStack() as stack:
+        run: Callable[..., Iterable] = map
+        if num_workers > 0:
+            pool = ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"), initializer=_one_thread)
+            run = stack.enter_context(pool).map
+        bar = stack.enter_context(tqdm(total=num_films, desc="films", unit="film", disable=not progress))
+        for some in run(_draw, parts, *same):
             items += some
             bar.update(len(some))
     return _put_together(items)
