@@ -79,7 +79,7 @@ def test_places_follow_the_film_and_shapes_stay(shapes):
     boxes = shapes.boxes[:6].reshape(3, 2, 4)
     images = torch.zeros(3, SIDE, SIDE)
     xyxy = boxes[..., [1, 0, 3, 2]]
-    _, moved, kept = augment(images, xyxy, torch.ones(3, 2, dtype=torch.bool), draws, moving)
+    _, moved, _ = augment(images, xyxy, torch.ones(3, 2, dtype=torch.bool), draws, moving)
     own = move_boxes(boxes, draws, moving)
     inside = ((own > 0) & (own < 1)).all(-1)
     assert inside.any() and torch.allclose(own[inside], moved[inside][:, [1, 0, 3, 2]], atol=1e-6)
