@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from anatomy_vlm.backends.graph_files import is_exported
 from anatomy_vlm.film_flags import film_flags, withholding_flags
 from anatomy_vlm.hub_cards import REFERENCE_MODEL
 from anatomy_vlm.input_files import find_images
@@ -18,7 +19,7 @@ from anatomy_vlm.records import PRESENT, Record, anatomy_flags, reading_record
 from anatomy_vlm.training.evaluation.arrays import FloatArray
 from anatomy_vlm.training.evaluation.box_reading import read_boxes
 from anatomy_vlm.training.evaluation.reader import Reader, Readings
-from anatomy_vlm.training.model_folder import load_checkpoint
+from anatomy_vlm.training.model_folder import CheckpointError, load_checkpoint
 from anatomy_vlm.user_boxes import UserBoxes, UserBoxesError, check_within, choose_regions, read_user_boxes
 
 
@@ -36,6 +37,7 @@ def predict(
     bf16: bool = False,
     boxes: UserBoxes | str | Path | None = None,
     force: bool = False,
+    backend: str = "torch",
 ) -> list[Record]:
     """Read radiographs with a checkpoint.
 
@@ -51,6 +53,7 @@ def predict(
         bf16: run the vision tower under bfloat16 autocast.
         boxes: boxes of the user's own to score, or the JSON file that holds them (`read_user_boxes`).
         force: score findings whatever the flags.
+        backend: what runs the model: "torch", or "onnx" or "openvino" with a folder of `anatomy-vlm export --format`.
 
     Returns:
         One record per image, as `prediction_schema.json` describes them: a reading, or `file` and `error`.
@@ -64,7 +67,9 @@ def predict(
     given = read_user_boxes(boxes) if isinstance(boxes, str | Path) else boxes
     if given is not None:
         given.check_images(files)
-    predictor = Predictor.load(model, prompts=prompts, device=device, bf16=bf16, boxes=given, force=force)
+    predictor = Predictor.load(
+        model, backend=backend, prompts=prompts, device=device, bf16=bf16, boxes=given, force=force
+    )
     return [reading.record for reading in predictor.read_files(files, batch_size=batch_size)]
 
 
@@ -112,13 +117,27 @@ class Predictor:
         self._plausible = {finding: _plausible_regions(finding) for finding in self.reader.findings}
 
     @classmethod
-    def load(cls, source: str | Path, **options: Any) -> "Predictor":
+    def load(cls, source: str | Path, *, backend: str = "torch", **options: Any) -> "Predictor":
         """Load a checkpoint folder or Hub id; options as in the constructor.
 
+        Args:
+            source: The checkpoint; for another backend a folder of `anatomy-vlm export --format`.
+            backend: "torch", "onnx" or "openvino"; the latter two run on the CPU.
+
         Raises:
-            CheckpointError: see `load_checkpoint`.
+            CheckpointError: see `load_checkpoint` and `load_graphs`.
+            ImportError: if the backend's extra is not installed.
         """
-        model, processor = load_checkpoint(source)
+        model: Any
+        if backend == "torch":
+            if is_exported(source):
+                raise CheckpointError(f"{source}: an exported model; read it with --backend onnx or openvino")
+            model, processor = load_checkpoint(source)
+        else:
+            from anatomy_vlm.backends.graph_model import load_graphs
+
+            model, processor = load_graphs(source, backend)
+            options["device"] = options.get("device") or "cpu"
         # Where the package is installed is nobody's business who gets the record.
         name = REFERENCE_MODEL.name if Path(source) == REFERENCE_MODEL else str(source)
         return cls(model, processor, name=name, **options)

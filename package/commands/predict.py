@@ -52,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="state findings even of a film that is flagged as no chest, lateral, rotated or inverted",
     )
     parser.add_argument("--batch-size", type=positive_int, default=8, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--backend",
+        choices=("torch", "onnx", "openvino"),
+        default="torch",
+        help="what runs the model; for the others --model is a folder of 'anatomy-vlm export --format'",
+    )
     add_device_arguments(parser)
 
 
@@ -73,8 +79,16 @@ def run(args: argparse.Namespace) -> int:
     boxes = None if args.boxes is None else read_user_boxes(args.boxes)
     if boxes is not None:
         boxes.check_images(files)
+    if args.backend != "torch" and (args.bf16 or boxes is not None):
+        raise ValueError(f"--bf16 and --boxes go with --backend torch, not {args.backend}")
     predictor = Predictor.load(
-        args.model, prompts=args.prompts, device=args.device, bf16=args.bf16, boxes=boxes, force=args.force
+        args.model,
+        backend=args.backend,
+        prompts=args.prompts,
+        device=args.device,
+        bf16=args.bf16,
+        boxes=boxes,
+        force=args.force,
     )
     overlays = _overlay_paths(files, args.overlay)
     saved = None
