@@ -125,7 +125,7 @@ def provenance(model: AnatomyVLMModel, processor: AnatomyVLMProcessor, name: str
         "regions": [labels[index] for index in range(len(labels))],
         "findings": list(processor.finding_prompts or {}),
         "logits": {
-            key: float(getattr(model, key))
+            key: float(getattr(model, key).detach())
             for key in ("logit_scale", "logit_bias", "region_logit_scale", "region_logit_bias")
         },
         "tokens": list(text_inputs(model, processor)),

@@ -20,6 +20,8 @@ from .conftest import PATIENT, PRIVATE, SIZE, film_masks
 
 ORIENTATIONS = [None, ("L", "F"), ("R", "F"), ("L", "H"), ("R", "H"), ("F", "L"), ("F", "R"), ("H", "L"), ("H", "R")]
 coco_mask = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed")
+# Of pycocotools' own arrays under NumPy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 
 @settings(max_examples=150)
