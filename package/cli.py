@@ -15,6 +15,7 @@ _COMMANDS = (
     ("evidence", "evidence", "what the findings of a film rest on: regions, masking, maps, neighbours"),
     ("index", "index", "index the regions of a dataset, for nearest neighbours"),
     ("compare", "compare", "two studies of one patient: what is new, worse, stable, better, resolved"),
+    ("app", "app", "read films in the browser: regions, scores, evidence, comparison"),
     ("read-report", "read_report", "read reports: findings, regions, polarity, places in the text"),
     ("prepare", "prepare", "check a dataset and keep its films at training size"),
     ("inspect", "inspect", "look at films of a dataset with their boxes, phrases and labels"),
@@ -27,6 +28,8 @@ _COMMANDS = (
     ("calibrate", "calibrate", "make a model's scores probabilities, on a validation split"),
     ("robustness", "robustness", "what scores survive and rest on: negation, side, masks, corruptions, groups"),
     ("segment-transfer", "segment_transfer", "transfer the encoder to masks, beside a plain U-Net, in one table"),
+    ("train-masks", "train_masks", "train a writer of masks on synthetic chests"),
+    ("mask-study", "mask_study", "masks as tokens beside a U-Net: scale, resolution, shift, few-shot"),
     ("export", "export", "write a self-contained folder of a trained model"),
     ("push", "push", "publish a model on the Hugging Face Hub"),
     ("doctor", "doctor", "what this installation can do, and the cure for what it cannot"),
@@ -85,6 +88,8 @@ def run_command(args: argparse.Namespace) -> int:
     # The package has imported it by now. Its bars for every file of weights drown those of the commands.
     from transformers.utils import logging
 
+    from anatomy_vlm.processing.data_files import one_line
+
     logging.disable_progress_bar()
     try:
         status = int(args.run(args) or EXIT_OK)
@@ -102,7 +107,7 @@ def run_command(args: argparse.Namespace) -> int:
         # These are what the library raises for input that it cannot use; anything else is a bug and shows itself.
         if args.debug:
             traceback.print_exc()
-        print(f"anatomy-vlm: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"anatomy-vlm: error: {one_line(error, 2000)}", file=sys.stderr)
         return EXIT_USAGE
     except RuntimeError as error:
         # A training that cannot go on for now (`anatomy_vlm.training.recovery`) has a status of its own.

@@ -1,5 +1,6 @@
 """Read radiographs: from files to records of the prediction JSON."""
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from PIL import Image
 
 from anatomy_vlm.backends.graph_files import is_exported
 from anatomy_vlm.film_flags import film_flags, withholding_flags
-from anatomy_vlm.hub_cards import REFERENCE_MODEL
+from anatomy_vlm.film_masks import MaskPredictor, mask_records
+from anatomy_vlm.hub_cards import REFERENCE_MODEL, REFERENCE_WRITER
 from anatomy_vlm.input_files import find_images
 from anatomy_vlm.processing.image_io import ImageReadError, RadiographImage, read_image
 from anatomy_vlm.processing.pictures import draw_overlay
@@ -18,6 +20,7 @@ from anatomy_vlm.processing.vocabulary import FINDING_NAMES, REGION_NAMES, get_f
 from anatomy_vlm.records import PRESENT, Record, anatomy_flags, reading_record
 from anatomy_vlm.training.evaluation.arrays import FloatArray
 from anatomy_vlm.training.evaluation.box_reading import read_boxes
+from anatomy_vlm.training.evaluation.mask_reading import FilmMasks
 from anatomy_vlm.training.evaluation.reader import Reader, Readings
 from anatomy_vlm.training.model_folder import CheckpointError, load_checkpoint
 from anatomy_vlm.user_boxes import UserBoxes, UserBoxesError, check_within, choose_regions, read_user_boxes
@@ -38,6 +41,8 @@ def predict(
     boxes: UserBoxes | str | Path | None = None,
     force: bool = False,
     backend: str = "torch",
+    masks: str | Sequence[str] = (),
+    mask_model: str | Path = REFERENCE_WRITER,
 ) -> list[Record]:
     """Read radiographs with a checkpoint.
 
@@ -54,6 +59,9 @@ def predict(
         boxes: boxes of the user's own to score, or the JSON file that holds them (`read_user_boxes`).
         force: score findings whatever the flags.
         backend: what runs the model: "torch", or "onnx" or "openvino" with a folder of `anatomy-vlm export --format`.
+        masks: structures whose masks are written, such as "heart,left lung"; records say where they lie
+            (`FileReading.masks` of a `Predictor` has their pixels).
+        mask_model: a folder or Hub id of the model that writes masks.
 
     Returns:
         One record per image, as `prediction_schema.json` describes them: a reading, or `file` and `error`.
@@ -68,17 +76,39 @@ def predict(
     if given is not None:
         given.check_images(files)
     predictor = Predictor.load(
-        model, backend=backend, prompts=prompts, device=device, bf16=bf16, boxes=given, force=force
+        model,
+        backend=backend,
+        prompts=prompts,
+        device=device,
+        bf16=bf16,
+        boxes=given,
+        force=force,
+        masks=MaskPredictor.load(masks, mask_model, device=device, bf16=bf16) if masks else None,
     )
     return [reading.record for reading in predictor.read_files(files, batch_size=batch_size)]
 
 
 @dataclass(frozen=True)
+class DecodedFilm:
+    """A film in memory, to be given where a file is; records call it `name`."""
+
+    name: str
+    image: RadiographImage
+
+    def __str__(self) -> str:
+        return self.name
+
+
+FilmSource = str | Path | DecodedFilm
+
+
+@dataclass(frozen=True)
 class FileReading:
-    """One file's record, and the film that it speaks of (None if it could not be read)."""
+    """One file's record, the film that it speaks of (None if it could not be read), and its masks if asked for."""
 
     record: Record
     film: Image.Image | None
+    masks: FilmMasks | None = None
 
 
 class Predictor:
@@ -92,6 +122,7 @@ class Predictor:
         device: of PyTorch.
         bf16, force: see `predict`.
         boxes: boxes of the user's own to score.
+        masks: what writes masks of the films, if anything does.
     """
 
     def __init__(
@@ -105,7 +136,9 @@ class Predictor:
         bf16: bool = False,
         boxes: UserBoxes | None = None,
         force: bool = False,
+        masks: MaskPredictor | None = None,
     ) -> None:
+        self.masks = masks
         self.reader = Reader(model, processor, texts=prompts, device=device, bf16=bf16)
         self.name = name
         self.prompts = tuple(prompts)
@@ -142,7 +175,13 @@ class Predictor:
         name = REFERENCE_MODEL.name if Path(source) == REFERENCE_MODEL else str(source)
         return cls(model, processor, name=name, **options)
 
-    def read_files(self, files: Sequence[str | Path], *, batch_size: int = 8) -> Iterator[FileReading]:
+    def with_options(self, *, prompts: Sequence[str] = (), force: bool = False) -> "Predictor":
+        """A predictor of the same model with other prompts; see `predict`."""
+        other = copy.copy(self)
+        other.reader, other.prompts, other.force = self.reader.with_texts(prompts), tuple(prompts), force
+        return other
+
+    def read_files(self, files: Sequence[FilmSource], *, batch_size: int = 8) -> Iterator[FileReading]:
         """Read files in order; a file that cannot be read yields a record with its error and stops nothing."""
         with ThreadPoolExecutor(_DECODING_THREADS) as pool:
             for start in range(0, len(files), batch_size):
@@ -173,7 +212,7 @@ class Predictor:
             findings_withheld=withheld,
         )
 
-    def _read_batch(self, files: Sequence[str | Path], run: Callable[..., Any]) -> Iterator[FileReading]:
+    def _read_batch(self, files: Sequence[FilmSource], run: Callable[..., Any]) -> Iterator[FileReading]:
         loaded = list(run(_try_read, files))
         if self.boxes is not None:
             loaded = [self._with_boxes_inside(file, image) for file, image in zip(files, loaded, strict=True)]
@@ -190,22 +229,27 @@ class Predictor:
             record = self.record(str(file), image, readings, row, flags[row])
             if self.boxes is not None:
                 record["boxes"] = self._own_boxes(file, films[row], readings.boxes[row], record)
-            yield FileReading(record, films[row])
+            written = None
+            if self.masks is not None:
+                written = self.masks.read([films[row]])[0]
+                record["masks"] = mask_records(written)
+                record["mask_model"] = self.masks.name
+            yield FileReading(record, films[row], written)
             row += 1
 
-    def _with_boxes_inside(self, file: str | Path, image: RadiographImage | str) -> RadiographImage | str:
+    def _with_boxes_inside(self, file: FilmSource, image: RadiographImage | str) -> RadiographImage | str:
         """The image, or why the boxes given for it cannot be its."""
         if self.boxes is None or not isinstance(image, RadiographImage):
             return image
         try:
-            check_within(self.boxes.of(file), (image.size[1], image.size[0]), self.boxes.source)
+            check_within(self.boxes.of(str(file)), (image.size[1], image.size[0]), self.boxes.source)
         except UserBoxesError as error:
             return str(error)
         return image
 
-    def _own_boxes(self, file: str | Path, film: Image.Image, predicted: FloatArray, record: Record) -> list[Record]:
+    def _own_boxes(self, file: FilmSource, film: Image.Image, predicted: FloatArray, record: Record) -> list[Record]:
         """The boxes that the user gave for a film, each read as the region that it is, or is most like."""
-        boxes = () if self.boxes is None else self.boxes.of(file)
+        boxes = () if self.boxes is None else self.boxes.of(str(file))
         source = "" if self.boxes is None else self.boxes.source
         slots = choose_regions(boxes, self.reader.regions, predicted, source)
         scores, texts = read_boxes(self.reader, film, [item.box for item in boxes], slots)
@@ -315,8 +359,10 @@ def library_versions() -> dict[str, str]:
     }
 
 
-def _try_read(file: str | Path) -> RadiographImage | str:
+def _try_read(file: FilmSource) -> RadiographImage | str:
     """The image, or why it cannot be read, without the file's name in front."""
+    if isinstance(file, DecodedFilm):
+        return file.image
     try:
         return read_image(file)
     except ImageReadError as error:

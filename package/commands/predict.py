@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anatomy_vlm.commands.arguments import add_device_arguments, positive_int
-from anatomy_vlm.hub_cards import REFERENCE_MODEL
+from anatomy_vlm.hub_cards import REFERENCE_MODEL, REFERENCE_WRITER
 
 
 if TYPE_CHECKING:
+    from anatomy_vlm.exports.mask_files import MaskFiles
+    from anatomy_vlm.exports.readings import ReadingFiles
     from anatomy_vlm.prediction import FileReading
 
 
@@ -58,12 +60,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="torch",
         help="what runs the model; for the others --model is a folder of 'anatomy-vlm export --format'",
     )
+    masks = parser.add_argument_group("masks")
+    masks.add_argument(
+        "--masks", metavar="NAMES", help='structures whose masks are written, such as "heart,left lung", lungs, ribs'
+    )
+    masks.add_argument(
+        "--mask-model",
+        default=REFERENCE_WRITER,
+        metavar="DIR_OR_ID",
+        help="folder or Hub id of the model that writes them (default: the one that comes with the package)",
+    )
+    masks.add_argument("--save-masks", metavar="DIR", type=Path, help="folder for the masks")
+    masks.add_argument(
+        "--mask-format",
+        default="png",
+        choices=("png", "rle", "coco", "seg", "nifti"),
+        help="of the masks in it; seg is DICOM, of DICOM films (default: %(default)s)",
+    )
     add_device_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    from anatomy_vlm.film_masks import MaskPredictor
     from anatomy_vlm.input_files import find_images
     from anatomy_vlm.prediction import Predictor
     from anatomy_vlm.processing.atomic_files import write_json
@@ -75,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
         from anatomy_vlm.exports.readings import read_formats
 
         formats = read_formats(args.save_as)
+    if args.save_masks and not args.masks:
+        raise ValueError("--save-masks needs --masks: which structures, such as --masks heart,lungs")
     files = find_images(args.images)
     boxes = None if args.boxes is None else read_user_boxes(args.boxes)
     if boxes is not None:
@@ -89,6 +111,9 @@ def run(args: argparse.Namespace) -> int:
         bf16=args.bf16,
         boxes=boxes,
         force=args.force,
+        masks=MaskPredictor.load(args.masks, args.mask_model, device=args.device, bf16=args.bf16)
+        if args.masks
+        else None,
     )
     overlays = _overlay_paths(files, args.overlay)
     saved = None
@@ -96,6 +121,11 @@ def run(args: argparse.Namespace) -> int:
         from anatomy_vlm.exports.readings import ReadingFiles
 
         saved = ReadingFiles(args.save_to, formats, model=predictor.name)
+    mask_files = None
+    if args.save_masks:
+        from anatomy_vlm.exports.mask_files import MaskFiles
+
+        mask_files = MaskFiles(args.save_masks, args.mask_format, model=predictor.masks.name)
     records, unsaved = [], 0
     with tqdm(total=len(files), desc="predict", unit="image", file=sys.stderr, disable=None) as bar:
         for file, reading in zip(files, predictor.read_files(files, batch_size=args.batch_size), strict=True):
@@ -103,17 +133,16 @@ def run(args: argparse.Namespace) -> int:
                 tqdm.write(f"{file}: {reading.record['error']}", file=sys.stderr)
             elif args.overlay is not None:
                 _write_overlay(overlays[file], reading)
-            if saved is not None and reading.film is not None:
-                try:
-                    saved.add(reading.record)
-                except ValueError as error:
-                    # One film that is no DICOM object does not stop the others.
-                    unsaved += 1
-                    tqdm.write(str(error), file=sys.stderr)
+            if reading.film is not None:
+                problems = _save(saved, mask_files, file, reading)
+                unsaved += bool(problems)
+                for problem in problems:
+                    tqdm.write(problem, file=sys.stderr)
             records.append(reading.record)
             bar.update()
-    if saved is not None:
-        saved.finish()
+    for outputs in (saved, mask_files):
+        if outputs is not None:
+            outputs.finish()
     if args.json == "-":
         import json
 
@@ -129,6 +158,22 @@ def run(args: argparse.Namespace) -> int:
     if unsaved:
         print(f"{unsaved} readings not saved in every format", file=sys.stderr)
     return 1 if failed or unsaved else 0
+
+
+def _save(saved: "ReadingFiles | None", masks: "MaskFiles | None", file: Path, reading: "FileReading") -> list[str]:
+    """Write one film's reading and masks; what could not be, for a film that is no DICOM object stops no other."""
+    problems = []
+    try:
+        if saved is not None:
+            saved.add(reading.record)
+    except ValueError as error:
+        problems.append(str(error))
+    try:
+        if masks is not None and reading.masks is not None:
+            masks.add(file, reading.masks.masks, scores=reading.masks.presence)
+    except ValueError as error:
+        problems.append(str(error))
+    return problems
 
 
 def _overlay_paths(files: Sequence[Path], folder: Path | None) -> dict[Path, Path]:
@@ -150,6 +195,12 @@ def _write_overlay(path: Path, reading: "FileReading") -> None:
 
     with replacing(path) as beside:
         draw_reading(reading).save(beside)
+    if reading.masks is not None and reading.film is not None:
+        from anatomy_vlm.processing.mask_pictures import draw_masks
+
+        lateral = reading.record["view"] == "LATERAL"
+        with replacing(path.with_name(f"{path.stem}.masks.png")) as beside:
+            draw_masks(reading.film, reading.masks.masks, sides=not lateral).save(beside)
 
 
 def _summary(record: dict) -> str:
