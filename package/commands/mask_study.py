@@ -32,8 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-size", type=positive_int, default=224, metavar="N", help="of films (default: 224)")
     parser.add_argument("--real", type=Path, metavar="DIR", help="folder of real films with masks")
     parser.add_argument(
-        "--real-masks", nargs="+", default=[], metavar="NAME=DIR", help="a structure and the folder of its masks"
+        "--real-masks",
+        nargs="+",
+        default=[],
+        metavar="NAME=DIR",
+        help='a structure and the folder of its masks; "right lung+left lung=DIR" for one mask of both',
     )
+    parser.add_argument("--name", metavar="NAME", help="of the folder of the table in DIR (default: the study)")
     parser.add_argument("--patients", type=Path, metavar="CSV", help="of the real films: file_name and patient_id")
     parser.add_argument("--steps", type=positive_int, default=2000, metavar="N", help="of a training (default: 2000)")
     parser.add_argument(
@@ -81,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     results = study.run(args.study)
     summaries = {name: _summary(rows, summarise, args.seed) for name, rows in results.items()}
     text = "\n\n".join(f"### {name}\n\n{to_markdown(summary)}" for name, summary in summaries.items())
-    folder = args.out / args.study
+    folder = args.out / (args.name or args.study)
     write_json(folder / "results.json", {"tables": summaries, "receipt": describe(study, results)})
     write_text(folder / "table.md", text)
     write_text(folder / "table.tex", "\n\n".join(to_latex(summary) for summary in summaries.values()))

@@ -114,23 +114,36 @@ def _transformed(mask: NDArray[np.bool_], inverse: tuple[float, ...]) -> NDArray
     return np.asarray(image.transform(image.size, Image.Transform.AFFINE, inverse, Image.Resampling.BILINEAR)) > 127
 
 
+def parts_of(structure: str) -> list[str]:
+    """
+    The structures that a mask of real films joins, written with a plus.
+
+    >>> parts_of("right lung+left lung")
+    ['right lung', 'left lung']
+    """
+    return [part.strip() for part in structure.split("+")]
+
+
 def score_reader(
     reader: MaskReader, films: MaskedFilms, indices: Sequence[int] | None = None, batch_size: int = 16
 ) -> list[dict[str, Any]]:
     """
     Scores of a writer's masks at the films' own size, as `score_films` gives them for networks: per film `film`,
-    `patient`, and per structure `dice`, `miou` and `hd95`; what is not defined is None.
+    `patient`, and per structure `dice`, `miou` and `hd95`; what is not defined is None. A structure of the films may
+    be several of the writer's (`parts_of`).
     """
     rows: list[dict[str, Any]] = []
     indices = range(len(films)) if indices is None else indices
     for start in range(0, len(indices), batch_size):
         part = list(indices[start : start + batch_size])
         pairs = [films.read(index) for index in part]
-        found = reader.read([film for film, _ in pairs], films.structures)
+        wanted = list(dict.fromkeys(part for name in films.structures for part in parts_of(name)))
+        found = reader.read([film for film, _ in pairs], wanted)
         for index, written, (_, truth) in zip(part, found, pairs):
             row: dict[str, Any] = {"film": films.film_ids[index], "patient": films.patients[index]}
             for name, true in zip(films.structures, truth):
-                scores = score_masks(written.masks[name], true)
+                joined = np.logical_or.reduce([written.masks[part] for part in parts_of(name)])
+                scores = score_masks(joined, true)
                 row[name] = {metric: None if math.isnan(value) else value for metric, value in scores.items()}
             rows.append(row)
     return rows

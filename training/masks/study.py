@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from anatomy_vlm.processing.atomic_files import replacing, write_json
 from anatomy_vlm.training.evaluation.mask_reading import MaskReader
 from anatomy_vlm.training.masks.film_shapes import FilmShapes
-from anatomy_vlm.training.masks.masked_films import PERTURBATIONS, PerturbedFilms, ShapeFilms, score_reader
+from anatomy_vlm.training.masks.masked_films import PERTURBATIONS, PerturbedFilms, ShapeFilms, parts_of, score_reader
 from anatomy_vlm.training.masks.writer_batches import WriterBatching
 from anatomy_vlm.training.masks.writer_training import WriterSettings, build_writer, train_writer
 from anatomy_vlm.training.receipts.environment import describe_code, describe_libraries, describe_machine
@@ -314,11 +314,12 @@ class _Chosen(nn.Module):
     def __init__(self, network: nn.Module, structures: Sequence[str], chosen: Sequence[str]):
         super().__init__()
         self.network = network
-        self.channels = [0, *(1 + list(structures).index(name) for name in chosen)]
+        self.channels = [[1 + list(structures).index(part) for part in parts_of(name)] for name in chosen]
 
     def forward(self, pixel_values: torch.Tensor) -> Any:
         outputs = self.network(pixel_values=pixel_values)
-        outputs.logits = outputs.logits[:, self.channels]
+        logits = torch.stack([outputs.logits[:, channels].amax(1) for channels in self.channels], dim=1)
+        outputs.logits = torch.cat((-logits.amax(1, keepdim=True), logits), dim=1)
         return outputs
 
 
@@ -335,7 +336,7 @@ class _SomeStructures(MaskedFilms):
 
 def choose(films: MaskedFilms, structures: Sequence[str]) -> MaskedFilms:
     """The films with those of these structures that they have."""
-    return _SomeStructures(films, [name for name in films.structures if name in structures])
+    return _SomeStructures(films, [name for name in films.structures if set(parts_of(name)) <= set(structures)])
 
 
 def only(shapes: FilmShapes, structures: Sequence[str]) -> FilmShapes:
