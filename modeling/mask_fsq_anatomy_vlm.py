@@ -51,6 +51,8 @@ class AnatomyMaskCodec(RasterCodec):
     """
 
     num_grid_tokens = 16
+    # How often `encode` goes over all digits to find better ones; see `refined`.
+    refine_sweeps = 0
 
     def __init__(
         self,
@@ -109,10 +111,33 @@ class AnatomyMaskCodec(RasterCodec):
 
     def encode_rasters(self, rasters: torch.Tensor) -> torch.Tensor:
         digits = self.latents(rasters).round().long()
+        for _ in range(self.refine_sweeps):
+            digits = self.refined(digits, rasters)
         codes = torch.zeros_like(digits[..., 0])
         for place, level in enumerate(self.levels):
             codes = codes * level + digits[..., place]
         return codes
+
+    def refined(self, digits: torch.Tensor, rasters: torch.Tensor) -> torch.Tensor:
+        """
+        Digits `(N, num_shape_codes, len(levels))` of which each in turn has been put one level lower or higher where
+        that brings what is decoded nearer to the coverages `(N, 64, 64)`.
+        """
+        best, (number, codes, places) = digits, digits.shape
+        least = _distance(self.rasters(best.to(rasters.dtype)), rasters)
+        for code in range(codes):
+            for place in range(places):
+                tried = best.repeat(2, 1, 1)
+                tried[:number, code, place] -= 1
+                tried[number:, code, place] += 1
+                tried[:, code, place].clamp_(0, self.levels[place] - 1)
+                found = _distance(self.rasters(tried.to(rasters.dtype)), rasters.repeat(2, 1, 1)).view(2, number)
+                lower, which = found.min(0)
+                better = lower < least
+                chosen = tried.view(2, number, codes, places)[which, torch.arange(number, device=which.device)]
+                best = torch.where(better[:, None, None], chosen, best)
+                least = torch.where(better, lower, least)
+        return best
 
     def decode_rasters(self, codes: torch.Tensor) -> torch.Tensor:
         return self.rasters(self.digits(codes).to(self.to_latents.weight.dtype))
@@ -127,6 +152,13 @@ class AnatomyMaskCodec(RasterCodec):
 
     def _levels(self, like: torch.Tensor) -> torch.Tensor:
         return torch.tensor(self.levels, dtype=like.dtype, device=like.device)
+
+
+def _distance(logits: torch.Tensor, rasters: torch.Tensor) -> torch.Tensor:
+    """One minus the soft Dice of what is decoded `(N, 64, 64)` and coverages, `(N,)`."""
+    inside = torch.sigmoid(logits.float())
+    overlap = (inside * rasters).sum((1, 2))
+    return 1 - 2 * overlap / (inside.square().sum((1, 2)) + rasters.square().sum((1, 2))).clamp(min=1e-6)
 
 
 __all__ = ["AnatomyMaskCodec"]
