@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from anatomy_vlm.hub_cards import REFERENCE_MODEL
-from anatomy_vlm.prediction import FileReading, Predictor
+from anatomy_vlm.prediction import FileReading, FilmSource, Predictor
 from anatomy_vlm.records import PRESENT, Record
 from anatomy_vlm.study_change import VERDICTS, Change, change_between
 from anatomy_vlm.training.evaluation.boxes import box_iou
@@ -63,7 +63,7 @@ class Comparison:
 
 
 def compare_with(
-    predictor: Predictor, prior: str | Path, current: str | Path, *, confidence: float = 0.8
+    predictor: Predictor, prior: FilmSource, current: FilmSource, *, confidence: float = 0.8
 ) -> Comparison:
     """`compare` with a loaded checkpoint."""
     calibration = predictor.reader.processor.calibration

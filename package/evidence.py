@@ -10,7 +10,7 @@ from PIL import Image
 
 from anatomy_vlm.hub_cards import REFERENCE_MODEL
 from anatomy_vlm.neighbours import RegionIndex
-from anatomy_vlm.prediction import FileReading, Predictor
+from anatomy_vlm.prediction import FileReading, FilmSource, Predictor
 from anatomy_vlm.processing.letterbox_anatomy_vlm import fit_letterbox
 from anatomy_vlm.records import Record
 from anatomy_vlm.training.evaluation.faithfulness import box_mask, curve_area, deletion_insertion, fill_from_around
@@ -85,7 +85,7 @@ def evidence(
 
 def gather_evidence(
     predictor: Predictor,
-    image: str | Path,
+    image: FilmSource,
     index: RegionIndex | None = None,
     settings: EvidenceSettings | None = None,
 ) -> Evidence:

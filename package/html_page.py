@@ -24,7 +24,16 @@ def picture_url(image: Image.Image) -> str:
     """A picture as a data URL (JPEG)."""
     stream = io.BytesIO()
     image.convert("RGB").save(stream, "JPEG", quality=88)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+    return data_url(stream.getvalue(), "image/jpeg")
+
+
+def data_url(content: bytes, media_type: str) -> str:
+    """Bytes as a data URL.
+
+    >>> data_url(b"film", "text/plain")
+    'data:text/plain;base64,ZmlsbQ=='
+    """
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def signed(value: float, digits: int = 2) -> str:

@@ -1,5 +1,6 @@
 """A model and its processor as one function from pictures to numbers, with every text embedded once."""
 
+import copy
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -107,6 +108,12 @@ class Reader:
     def regions(self) -> tuple[str, ...]:
         labels = self.model.config.id2label
         return tuple(labels[index] for index in range(len(labels)))
+
+    def with_texts(self, texts: Sequence[str]) -> "Reader":
+        """A reader of the same model for other free texts; the prompts of the findings are not embedded again."""
+        other = copy.copy(self)
+        other._text_embeds = self._embed(list(texts))
+        return other
 
     @property
     def num_texts(self) -> int:
