@@ -132,7 +132,7 @@ def get_structure(name: str, among: Collection[str] | None = None) -> Structure:
     key = _key(name)
     own = {_key(other): other for other in among or () if _key(other) not in _BY_KEY}
     if key in own:
-        return Structure(own[key], own[key], (), None, own[key], "")
+        return Structure(own[key], own[key].replace("_", " "), (), None, own[key], "")
     found = _BY_KEY.get(key)
     if found is not None and (among is None or found.name in among):
         return found

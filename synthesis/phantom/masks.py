@@ -22,12 +22,12 @@ LEAST_MM = {"lung": 15.0, "heart": 4.0, "abdomen": 8.0, "body": 1.0}
 CHAINS = ("rib_", "clavicula_", "scapula_", "humerus_", "trachea")
 
 
-def structure_masks(study: Study) -> dict[str, np.ndarray]:
+def structure_masks(study: Study, *, keep_empty: bool = False) -> dict[str, np.ndarray]:
     """Footprints of the structures of a study, bool (S, S), without those off the film; sides are the patient's.
 
     Overlapping structures overlap here: a rib lies over the lung. What the collimator covers is not on the film.
     Findings do not change the footprints of organs, but that a lung filled by fluid is lung where it holds air or
-    consolidation.
+    consolidation. With `keep_empty` the structures off the film are there too, empty: they are known to be absent.
     """
     exposure = study.exposure
     maps, camera = exposure.maps, exposure.camera
@@ -48,7 +48,7 @@ def structure_masks(study: Study) -> dict[str, np.ndarray]:
     masks |= _vessels(exposure)
     exposed = exposed_field(study.parameters.look, study.parameters.image_size) > 0.5
     masks = {name: mask & exposed for name, mask in masks.items()}
-    return {name: mask for name, mask in masks.items() if mask.any()}
+    return {name: mask for name, mask in masks.items() if keep_empty or mask.any()}
 
 
 def _other_side(name: str) -> str:
