@@ -137,7 +137,7 @@ def text_inputs(model: AnatomyVLMModel, processor: AnatomyVLMProcessor) -> dict[
     """Two tokenised texts of different lengths, in the order of `TextGraph`."""
     texts = list(processor.prompt_texts())[:1] + ["no pleural effusion in the left lung"]
     tokens = processor.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
-    names = ("input_ids", "attention_mask", "token_type_ids")
+    names: tuple[str, ...] = ("input_ids", "attention_mask", "token_type_ids")
     if model.config.text_length is not None:
         names = ("input_ids",)  # the padding is read as well: there is no mask
     return {name: tokens[name] for name in names if name in tokens}
