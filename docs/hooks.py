@@ -20,6 +20,7 @@ PAGES = {
     "changelog.md": "CHANGELOG.md",
     "contributing.md": "CONTRIBUTING.md",
     "reference-checkpoint.md": "hub_cards/phantom-reference/README.md",
+    "security.md": "SECURITY.md",
 }
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 _source_tree = tempfile.TemporaryDirectory(prefix="anatomy-vlm-docs-")

@@ -90,14 +90,16 @@ with torch.no_grad():
 tuple(outputs.logits_per_image.shape), tuple(outputs.logits_per_region.shape)
 ```
 
-(films, texts) and (films, regions, texts). The margin of each region, the highest first:
+(films, texts) and (films, regions, texts). The margin of the statement over its denial is read in the regions where the
+finding can be; nobody states a large heart of a lung, so training never taught an answer there, and what the matrix
+holds for such a pair means nothing.
 
 ```
-from anatomy_vlm.processing.vocabulary import REGION_NAMES
+from anatomy_vlm.processing.vocabulary import REGION_NAMES, get_finding
 
 margin = outputs.logits_per_region[0, :, 0] - outputs.logits_per_region[0, :, 1]
-for index in margin.argsort(descending=True)[:5]:
-    print(f"{REGION_NAMES[index]:<28}{margin[index]:6.2f}")
+for name in get_finding("enlarged cardiac silhouette").regions:
+    print(f"{name:<28}{margin[REGION_NAMES.index(name)]:6.2f}")
 ```
 
 Prompts of your own can be kept in the processor, which then answers for them like for the others:
@@ -154,8 +156,8 @@ result = evaluate_model(
 print(result.to_markdown(details=False))
 ```
 
-The last column is the same score of a guess that does not look at the film; without training films there is none for
-findings by region. Thresholds come from the validation films, and say so:
+The last column is the same score of a guess that does not look at the film. A dash is a number that is not defined, or
+of too few patients to be one. Thresholds come from the validation films, and say so:
 
 ```
 {name: (round(threshold.value, 3), threshold.source) for name, threshold in list(result.thresholds.items())[:3]}

@@ -14,9 +14,10 @@ from packaging.requirements import Requirement
 DISTRIBUTION = "anatomy-vlm"
 # Free to use in any software, with the notices kept; of the Mozilla licence only its own files are bound.
 PERMISSIVE = re.compile(
-    r"\b(MIT(-CMU)?|BSD|0BSD|Apache|ISC|PSF|Python Software Foundation|MPL|Mozilla|HPND|Unlicense|Zlib|CC0)\b", re.I
+    r"\b(MIT(-CMU)?|(Free|0)?BSD|Apache|ISC|PSF|Python Software Foundation|MPL|Mozilla|HPND|Unlicense|Zlib|CC0)\b",
+    re.I,
 )
-COPYLEFT = re.compile(r"\b(A?GPL|LGPL|GNU|SSPL|EUPL|CC.BY.(NC|SA))", re.I)
+COPYLEFT = re.compile(r"\b(A?GPL|LGPL|GNU|SSPL|EUPL|CC.BY.(NC|SA))", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

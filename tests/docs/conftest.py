@@ -6,12 +6,11 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from transformers import BertConfig
 
+from anatomy_vlm import generate_patient
 from anatomy_vlm.cli import build_parser
 from anatomy_vlm.hub_cards import model_card
 from anatomy_vlm.modeling import AnatomyVLMConfig, AnatomyVLMModel
@@ -136,6 +135,7 @@ def pyproject_extras() -> set[str]:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
     """A folder with what the examples read: films and a model, tiny and untrained."""
+    pytest.importorskip("numba", reason="the film of the examples is drawn, which needs the extra `synthesis`")
     folder = tmp_path_factory.mktemp("home")
     prompts = finding_prompts(["pleural effusion", "pneumothorax"])
     tokenizer = word_tokenizer([text for pair in prompts.values() for side in pair.values() for text in side], 32)
@@ -152,7 +152,8 @@ def home(tmp_path_factory) -> Path:
     card = model_card(load_recipe("phantom-tiny").to_dict())
     export(AnatomyVLMModel(config), folder / "outputs" / "demo" / "model", processor, card)
     (folder / "hub_cards").symlink_to(ROOT / "hub_cards")
-    levels = np.random.default_rng(0).integers(0, 256, (60, 50), dtype=np.uint8)
+    # Of a drawn chest: from a picture of noise findings are withheld.
+    film = generate_patient(3, image_size=256)[0]["image"]
     for name in ("film.png", "earlier.png", "later.png"):
-        Image.fromarray(levels).save(folder / name)
+        film.save(folder / name)
     return folder
