@@ -36,7 +36,8 @@ _OTHER = re.compile(r"(?:vision_model|decoder|cls|lm_head|head|text_projection|v
 def build_text_model(config: PreTrainedConfig) -> PreTrainedModel:
     """The text tower of a configuration, with random weights."""
     tower = TOWERS.get(config.model_type)
-    return AutoModel.from_config(config) if tower is None else tower._from_config(config)
+    # Never code of the checkpoint's, and no question on the terminal whether to run it.
+    return AutoModel.from_config(config, trust_remote_code=False) if tower is None else tower._from_config(config)
 
 
 def load_text_model(name: str, revision: str = "main") -> PreTrainedModel:
@@ -60,10 +61,11 @@ def load_text_model(name: str, revision: str = "main") -> PreTrainedModel:
             known = {key: value for key, value in settings.items() if key not in ("model_type", "auto_map")}
             loader, config = BertModel, BertConfig(**known)
         else:
-            config = AutoConfig.from_pretrained(name, revision=revision)
+            config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
             config = getattr(config, "text_config", config)
             loader = TOWERS.get(config.model_type, AutoModel)
-        model, info = loader.from_pretrained(name, config=config, **options)
+        trust = {"trust_remote_code": False} if loader is AutoModel else {}
+        model, info = loader.from_pretrained(name, config=config, **options, **trust)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{name}: cannot be loaded as a text encoder of Transformers: {reason}") from error
@@ -82,7 +84,7 @@ def load_text_model(name: str, revision: str = "main") -> PreTrainedModel:
     if model.config.model_type in FULL_LENGTH:
         # The configurations of SigLIP 2 name SigLIP's padding, its tokenizer has Gemma's.
         try:
-            padding = AutoTokenizer.from_pretrained(name, revision=revision).pad_token_id
+            padding = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False).pad_token_id
         except (OSError, ValueError, ImportError, KeyError):
             padding = None
         model.config.pad_token_id = model.config.pad_token_id if padding is None else padding

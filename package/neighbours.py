@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from anatomy_vlm.processing.atomic_files import replacing
+from anatomy_vlm.processing.data_files import DataFileError, one_line, parse_json
 from anatomy_vlm.records import Record
 from anatomy_vlm.training.evaluation.reader import Reader
 from anatomy_vlm.training.evaluation.retrieval import recall_at_k
@@ -19,6 +20,9 @@ INDEX_VERSION = "1"
 
 class IndexFileError(ValueError):
     """A file that is no index, or one that does not fit the model."""
+
+    def __init__(self, message: object = ""):
+        super().__init__(one_line(message))
 
 
 @dataclass(frozen=True)
@@ -85,14 +89,18 @@ class RegionIndex:
         try:
             with safe_open(path, "numpy") as stream:
                 told, embeds = stream.metadata() or {}, stream.get_tensor("embeds")
-        except SafetensorError as error:
+        except (SafetensorError, TypeError, ValueError, OverflowError, AttributeError, KeyError) as error:
             raise IndexFileError(f"{path}: not an index of 'anatomy-vlm index' ({error})") from None
         if told.get("version") != INDEX_VERSION:
             raise IndexFileError(
                 f"{path}: an index of version {told.get('version')}, not {INDEX_VERSION}; make it again"
             )
-        lists = {name: tuple(json.loads(told[name])) for name in ("regions", "images", "patients", "findings")}
-        return cls(embeds=embeds, model=told["model"], **lists)
+        try:
+            lists = {name: parse_json(told[name]) for name in ("regions", "images", "patients", "findings")}
+        except (KeyError, DataFileError) as error:
+            raise IndexFileError(f"{path}: a damaged index ({error}); make it again") from None
+        _check_parts(str(path), embeds, lists, told.get("model"))
+        return cls(embeds=embeds, model=told["model"], **{name: tuple(values) for name, values in lists.items()})
 
     def nearest(self, embed: np.ndarray, region: str, count: int, *, model: str) -> list[Record]:
         """The films whose region is most like an embedding (D,), the most similar first.
@@ -157,6 +165,17 @@ class RegionIndex:
                     "chance": [round(float(v) / count, 4) for v in np.sum(chances[finding], axis=0)],
                 }
         return results
+
+
+def _check_parts(where: str, embeds: np.ndarray, lists: dict[str, Any], model: str | None) -> None:
+    """Raises `IndexFileError` unless the parts of an index are of its kinds and fit each other."""
+    texts = [lists[name] for name in ("regions", "images", "patients")]
+    sound = all(isinstance(part, list) and all(isinstance(text, str) for text in part) for part in texts)
+    sound = sound and isinstance(lists["findings"], list) and all(isinstance(told, dict) for told in lists["findings"])
+    films, regions = len(lists["images"]) if sound else 0, len(lists["regions"]) if sound else 0
+    sound = sound and {len(lists["patients"]), len(lists["findings"])} == {films} and model is not None
+    if not sound or embeds.ndim != 3 or embeds.shape[:2] != (films, regions) or embeds.dtype != np.float16:
+        raise IndexFileError(f"{where}: a damaged index, whose parts do not fit each other; make it again")
 
 
 def _chance(relevant: np.ndarray, others: np.ndarray, ks: Sequence[int]) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Boxes that a user gives for `predict`: read from JSON, checked, and matched to the regions of a model."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +8,22 @@ from typing import Any
 
 import numpy as np
 
+from anatomy_vlm.processing.data_files import DataFileError, one_line, read_json_file
 from anatomy_vlm.training.evaluation.boxes import box_iou
 
 
 Box = tuple[float, float, float, float]
 
 _KEYS = {"box", "label", "region"}
+_FARTHEST = 1e9  # pixels
 _SLACK = 1.0  # pixel; what rounding may push a box over the border
 
 
 class UserBoxesError(ValueError):
     """A file of boxes that cannot be used."""
+
+    def __init__(self, message: object = ""):
+        super().__init__(one_line(message))
 
 
 @dataclass(frozen=True)
@@ -79,13 +83,13 @@ def read_user_boxes(path: str | Path) -> UserBoxes:
         UserBoxesError: a file that cannot be read, or that holds something else; names the place.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = read_json_file(path)
     except FileNotFoundError:
         raise UserBoxesError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UserBoxesError(f"{path}: cannot be read ({error})") from None
-    except json.JSONDecodeError as error:
-        raise UserBoxesError(f"{path}: not valid JSON (line {error.lineno}: {error.msg})") from None
+    except DataFileError as error:
+        raise UserBoxesError(f"{path}: {error}") from None
     return parse_user_boxes(data, str(path))
 
 
@@ -164,7 +168,8 @@ def _box(value: Any, source: str) -> UserBox:
     corners = value["box"]
     numbers = isinstance(corners, list) and len(corners) == 4
     numbers = numbers and all(isinstance(x, int | float) and not isinstance(x, bool) for x in corners)
-    if not numbers or not all(math.isfinite(x) for x in corners):
+    # Whole numbers of JSON have no bound, and no float may hold them.
+    if not numbers or not all(-_FARTHEST <= x <= _FARTHEST for x in corners):
         raise UserBoxesError(f"{source}: {json.dumps(corners)} is not [x0, y0, x1, y1], four numbers in pixels")
     x0, y0, x1, y1 = (float(x) for x in corners)
     if x1 <= x0 or y1 <= y0:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
-import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from anatomy_vlm.processing.codestream import stream_size, too_many_scans
 from anatomy_vlm.processing.dicom_display import render
 from anatomy_vlm.processing.dicom_orientation import hang, pixel_spacing, view_position
 from anatomy_vlm.processing.picture_file import check_size
+from anatomy_vlm.processing.quiet_decoders import quiet_decoders
 from anatomy_vlm.processing.radiograph import ImageReadError, RadiographImage
 
 
 _EXTRA = 'pip install "anatomy-vlm[dicom]"'
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+# What a deflated file may inflate to: a film of as many pixels as are read, of 32 bits.
+_MOST_INFLATED = 2**29
 _PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -26,17 +31,17 @@ def read_dicom(path: Path, max_pixels: int, max_side: int) -> RadiographImage:
 
     Raises [`ImageReadError`] for what is not DICOM, has no or several frames, is damaged, or needs a missing codec.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of every value that breaks its VR; none of it concerns pixels
+    with quiet_decoders():  # pydicom warns of every value that breaks its VR, and quotes it; none concerns pixels
         try:
             return _read(path, max_pixels, max_side)
         except ImageReadError:
             raise
         except Exception as error:
             # pydicom parses an element when it is asked for, and raises nearly anything on damaged bytes. Its messages
-            # quote the values, which may be a patient's: only the kind of error goes into ours.
+            # quote the values, which may be a patient's: only the kind of error goes into ours, and no traceback
+            # shows it as the cause.
             problem = f"not a readable DICOM file ({type(error).__name__}); copy it again from its source"
-            raise ImageReadError(path, problem) from error
+            raise ImageReadError(path, problem) from None
 
 
 def _read(path: Path, max_pixels: int, max_side: int) -> RadiographImage:
@@ -61,6 +66,7 @@ def _load(path: Path) -> Any:
         import pydicom
     except ImportError:
         raise ImageReadError(path, f"reading DICOM needs pydicom; {_EXTRA}") from None
+    _check_inflation(path)
     data_set = pydicom.dcmread(path, force=True)
     is_image = all(data_set.get(keyword) for keyword in ("Rows", "Columns"))
     is_data_set = is_image or "SOPClassUID" in data_set or "MediaStorageSOPClassUID" in data_set.file_meta
@@ -71,6 +77,28 @@ def _load(path: Path) -> Any:
     if "TransferSyntaxUID" not in data_set.file_meta:
         data_set.file_meta.TransferSyntaxUID = _assumed_transfer_syntax(path, data_set)
     return data_set
+
+
+def _check_inflation(path: Path) -> None:
+    """Raises [`ImageReadError`] for a deflated file that inflates to more than any film: pydicom has no limit."""
+    from pydicom.filereader import read_file_meta_info
+
+    with path.open("rb") as stream:
+        head = stream.read(4096)
+        # Nearly all files are told by this look alone.
+        if head[128:132] != b"DICM" or _DEFLATED.encode() not in head:
+            return
+        meta = read_file_meta_info(path)
+        length = meta.get("FileMetaInformationGroupLength")
+        if str(meta.get("TransferSyntaxUID", "")) != _DEFLATED or length is None:
+            raise ImageReadError(path, "its header is damaged; copy it again from its source")
+        stream.seek(128 + 4 + 12 + int(length))
+        inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while not inflate.eof and (block := inflate.unconsumed_tail or stream.read(1 << 16)):
+            total += len(inflate.decompress(block, 1 << 22))
+            if total > _MOST_INFLATED:
+                problem = f"too large: it inflates to more than {_MOST_INFLATED >> 20} MB; export it without deflation"
+                raise ImageReadError(path, problem)
 
 
 def _assumed_transfer_syntax(path: Path, data_set: Any) -> Any:
@@ -108,6 +136,7 @@ def _decode(path: Path, data_set: Any) -> np.ndarray:
             ) from None
         if not available:
             raise ImageReadError(path, f"no decoder for {syntax.name} is installed; {_EXTRA}")
+        _check_stream(path, data_set)
     try:
         stored = data_set.pixel_array
         if data_set.get("PhotometricInterpretation") == "PALETTE COLOR":
@@ -115,11 +144,31 @@ def _decode(path: Path, data_set: Any) -> np.ndarray:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a decoder written in Rust panics past Exception
-        reason = " ".join(str(error).split())[:160]
-        raise ImageReadError(path, f"damaged pixel data ({reason}); copy it again from its source") from error
+        # Its message may quote values of the header.
+        problem = f"damaged pixel data ({type(error).__name__}); copy it again from its source"
+        raise ImageReadError(path, problem) from None
     if stored.ndim not in (2, 3) or stored.shape[:2] != (data_set.Rows, data_set.Columns):
         raise ImageReadError(path, f"pixel data of shape {stored.shape} is not one radiograph; export one frame")
     return stored
+
+
+def _check_stream(path: Path, data_set: Any) -> None:
+    """Raises [`ImageReadError`] for a compressed frame of another size than the header's: decoders go by their own."""
+    from pydicom.encaps import get_frame
+
+    try:
+        frame = get_frame(data_set.PixelData, 0, number_of_frames=1)
+    except Exception:
+        return  # the decoder says what is wrong
+    size = stream_size(frame)
+    if size is not None and (size.height, size.width) != (data_set.Rows, data_set.Columns):
+        raise ImageReadError(
+            path,
+            f"damaged pixel data: a compressed frame of {size.width}x{size.height} pixels in a film of "
+            f"{data_set.Columns}x{data_set.Rows}; copy it again from its source",
+        )
+    if (size is not None and size.components > 4) or (frame.startswith(b"\xff\xd8") and too_many_scans(frame)):
+        raise ImageReadError(path, "damaged pixel data: more channels or scans than films have; export it again")
 
 
 def _describe(data_set: Any) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def _distinct_values(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]
     low, high = int(stored.min()), int(stored.max())
     if high - low >= _TABLE_LIMIT:
         return stored, None
-    return np.arange(low, high + 1), stored.astype(np.int64) - low
+    return np.arange(low, high + 1), np.subtract(stored, low, dtype=np.int64)
 
 
 def _at(table: np.ndarray, places: np.ndarray | None) -> np.ndarray:
@@ -176,5 +176,8 @@ def _is_flat(levels: np.ndarray, valid: np.ndarray) -> bool:
 
 def _luma(rgb: np.ndarray) -> np.ndarray:
     """Gray of a colour picture (ITU-R BT.601), such as a screen capture."""
-    levels = rgb[..., :3].astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    weights = np.array([0.299, 0.587, 0.114])
+    levels = np.empty(rgb.shape[:2])
+    for row in range(len(rgb)):  # in double precision a large film of three channels takes gigabytes
+        levels[row] = rgb[row, :, :3].astype(np.float64) @ weights
     return window_to_uint8(np.rint(levels * (255.0 / np.iinfo(rgb.dtype).max)))

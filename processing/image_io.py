@@ -15,6 +15,8 @@ from anatomy_vlm.processing.radiograph import ImageReadError, RadiographImage
 DEFAULT_MAX_PIXELS = 120_000_000
 DEFAULT_MAX_SIDE = 20_000
 MIN_SIDE = 16
+# A film of as many pixels as are read, of three channels of 16 bits.
+MAX_FILE_BYTES = 2**30
 
 _PICTURE_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+", b"BM")
 _DICOM_PREAMBLE = 128
@@ -61,6 +63,7 @@ def _read_head(file: Path) -> bytes:
         if file.exists() and not file.is_file():
             raise ImageReadError(file, "is not a regular file; give an image file")
         with file.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
             head = stream.read(_DICOM_PREAMBLE + 4)
     except FileNotFoundError:
         raise ImageReadError(file, "there is no such file; check the path") from None
@@ -72,6 +75,8 @@ def _read_head(file: Path) -> bytes:
         raise ImageReadError(file, f"is not a usable path ({error}); check the path") from None
     if not head:
         raise ImageReadError(file, "the file is empty; copy it again from its source")
+    if size > MAX_FILE_BYTES:
+        raise ImageReadError(file, f"too large: {size >> 20} MB, over the limit of {MAX_FILE_BYTES >> 20} MB")
     return head
 
 

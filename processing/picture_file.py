@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from anatomy_vlm.processing.codestream import MAX_SCANS, too_many_scans
 from anatomy_vlm.processing.intensity_anatomy_vlm import flatten_modes, window_to_uint8
+from anatomy_vlm.processing.quiet_decoders import quiet_decoders
 from anatomy_vlm.processing.radiograph import ImageReadError, RadiographImage
 
 
@@ -17,6 +18,8 @@ from anatomy_vlm.processing.radiograph import ImageReadError, RadiographImage
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 _TIFF_PHOTOMETRIC = 262
 _WHITE_IS_ZERO = 0
+# Each page has to be looked for; nobody needs to know how many thousand there are.
+_MOST_PAGES = 100
 
 
 def check_size(path: Path, height: int, width: int, max_pixels: int, max_side: int) -> None:
@@ -29,6 +32,12 @@ def check_size(path: Path, height: int, width: int, max_pixels: int, max_side: i
         )
 
 
+def check_scans(path: Path) -> None:
+    """Raises [`ImageReadError`] for a JPEG whose scans would take minutes to decode."""
+    if too_many_scans(path.read_bytes()):
+        raise ImageReadError(path, f"a JPEG of more than {MAX_SCANS} scans; save it again")
+
+
 def read_picture(path: Path, max_pixels: int, max_side: int) -> RadiographImage:
     """
     Read a PNG, JPEG, TIFF or BMP file; of several pages the first.
@@ -36,13 +45,14 @@ def read_picture(path: Path, max_pixels: int, max_side: int) -> RadiographImage:
     Raises [`ImageReadError`] for a damaged, too large or NaN-holding file.
     """
     # Pillow's decoders raise nearly anything on damaged bytes (OSError, SyntaxError, struct.error, IndexError, ...).
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_decoders():
         try:
             with Image.open(path, formats=_FORMATS) as image:
                 check_size(path, image.height, image.width, max_pixels, max_side)
-                image.load()
+                if image.format == "JPEG":
+                    check_scans(path)
                 metadata = _describe(image)
+                image.load()
                 levels = _gray_levels(image, metadata)
         except ImageReadError:
             raise
@@ -59,10 +69,25 @@ def read_picture(path: Path, max_pixels: int, max_side: int) -> RadiographImage:
 
 def _describe(image: Image.Image) -> dict[str, Any]:
     metadata: dict[str, Any] = {"format": image.format, "mode": image.mode, "notes": []}
-    pages = getattr(image, "n_frames", 1)
+    pages = _count_pages(image)
     if pages > 1:
-        metadata["notes"].append(f"first of {pages} pages")
+        metadata["notes"].append(f"first of {pages if pages < _MOST_PAGES else f'{_MOST_PAGES} or more'} pages")
     return metadata
+
+
+def _count_pages(image: Image.Image) -> int:
+    """Pages, up to `_MOST_PAGES`; the picture is at its first one afterwards."""
+    if image.format != "TIFF":
+        return min(getattr(image, "n_frames", 1), _MOST_PAGES)
+    pages = 1
+    try:
+        while pages < _MOST_PAGES:
+            image.seek(pages)
+            pages += 1
+    except EOFError:
+        pass
+    image.seek(0)
+    return pages
 
 
 def _gray_levels(image: Image.Image, metadata: dict[str, Any]) -> np.ndarray:

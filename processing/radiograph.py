@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from anatomy_vlm.processing.data_files import one_line
+
 
 class ImageReadError(ValueError):
     """A file that cannot be read as a radiograph: one line that names the file, what is wrong and the cure."""
 
     def __init__(self, path: str | os.PathLike[str], problem: str):
-        super().__init__(f"{os.fspath(path)}: {' '.join(problem.split())}")
         self.path = os.fspath(path)
-        self.problem = problem
+        self.problem = one_line(problem)
+        super().__init__(f"{one_line(self.path)}: {self.problem}")
 
 
 @dataclass(frozen=True)

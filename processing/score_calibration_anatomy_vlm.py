@@ -13,6 +13,7 @@ import numpy as np
 
 
 FORMAT_VERSION = 1
+_FARTHEST_CUT = 1e300
 PRESENT, ABSENT, UNCERTAIN = "present", "absent", "uncertain"
 THRESHOLD_SOURCES = ("fixed", "validation", "oracle")
 
@@ -99,6 +100,11 @@ class ConformalCuts:
     num_present: int = 0
     num_absent: int = 0
 
+    def __post_init__(self):
+        cuts = [cut for cut in (self.present_from, self.absent_to) if cut is not None]
+        if not all(isinstance(cut, (int, float)) and abs(cut) <= _FARTHEST_CUT for cut in cuts):
+            raise ScoreCalibrationError("conformal cuts have to be finite numbers or null")
+
     def keeps_open(self, margins: Any, present: bool) -> np.ndarray:
         """Whether the answer stays in the prediction set: bool of the shape of `margins`."""
         values = np.asarray(margins, dtype=np.float64)
@@ -135,7 +141,7 @@ class FindingCalibration:
     def __post_init__(self):
         if self.threshold_source not in THRESHOLD_SOURCES:
             raise ScoreCalibrationError(
-                f"threshold source {self.threshold_source!r} is not one of {', '.join(THRESHOLD_SOURCES)}"
+                f"threshold source {self.threshold_source[:40]!r} is not one of {', '.join(THRESHOLD_SOURCES)}"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -191,9 +197,10 @@ class ScoreCalibration:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "ScoreCalibration":
         """The inverse of `to_dict`. Raises `ScoreCalibrationError` for data that is not of this version or form."""
-        if data.get("version") != FORMAT_VERSION:
+        found = data.get("version") if isinstance(data, Mapping) else data
+        if found != FORMAT_VERSION:
             raise ScoreCalibrationError(
-                f"score calibration of version {data.get('version')!r}; this code reads {FORMAT_VERSION}: fit it again"
+                f"score calibration of version {str(found)[:40]!r}; this code reads {FORMAT_VERSION}: fit it again"
             )
         try:
             return cls(
@@ -205,8 +212,11 @@ class ScoreCalibration:
                     for region, findings in data["region_cuts"].items()
                 },
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ScoreCalibrationError(f"the score calibration is damaged ({error}): fit it again") from None
+        except ScoreCalibrationError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ScoreCalibrationError(f"the score calibration is damaged ({reason!r}): fit it again") from None
 
 
 def _finding_from_dict(data: Mapping[str, Any]) -> FindingCalibration:
@@ -221,7 +231,7 @@ def _map_from_dict(data: Mapping[str, Any]) -> ScoreMap:
         return LogisticMap(float(data["scale"]), float(data["offset"]))
     if data["kind"] == "isotonic":
         return IsotonicMap(tuple(data["margins"]), tuple(data["probabilities"]))
-    raise ScoreCalibrationError(f"a score map of kind {data['kind']!r}; known are logistic and isotonic")
+    raise ScoreCalibrationError(f"a score map of kind {str(data['kind'])[:40]!r}; known are logistic and isotonic")
 
 
 __all__ = [

@@ -1,6 +1,5 @@
 """Load a checkpoint of ours, and say in one line why another one is not."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,15 @@ from transformers import AutoImageProcessor
 
 from anatomy_vlm.modeling import AnatomyVLMForMaskGeneration, AnatomyVLMMaskConfig, AnatomyVLMModel
 from anatomy_vlm.processing import AnatomyVLMProcessor
+from anatomy_vlm.processing.data_files import DataFileError, one_line, read_json_file
+from anatomy_vlm.training.model_settings import ModelSettingsError, check_model_settings
 
 
 class CheckpointError(ValueError):
     """A folder or id that holds no Anatomy-VLM checkpoint; one line with the cure."""
+
+    def __init__(self, message: object = ""):
+        super().__init__(one_line(message))
 
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
@@ -22,7 +26,7 @@ MODEL_TYPE = "anatomy_vlm"
 def load_checkpoint(source: str | Path) -> tuple[AnatomyVLMModel, AnatomyVLMProcessor]:
     """Load model and processor from a folder, or from the Hub if `source` is an id such as `owner/name`.
 
-    Nothing is fetched for a folder.
+    Nothing is fetched for a folder. Weights are safetensors, never a pickle, and no code of the checkpoint runs.
 
     Returns:
         The model in eval mode, and its processor.
@@ -30,10 +34,10 @@ def load_checkpoint(source: str | Path) -> tuple[AnatomyVLMModel, AnatomyVLMProc
     Raises:
         CheckpointError: no such folder, not a checkpoint, one of another model type, or a damaged one.
     """
-    offline = _place(source, MODEL_TYPE)
+    options = _place(source, MODEL_TYPE)
     try:
-        model = AnatomyVLMModel.from_pretrained(source, **offline)
-        processor = AnatomyVLMProcessor.from_pretrained(source, **offline)
+        model = AnatomyVLMModel.from_pretrained(source, use_safetensors=True, **options)
+        processor = AnatomyVLMProcessor.from_pretrained(source, **options)
     except CheckpointError:
         raise
     except Exception as error:
@@ -51,11 +55,11 @@ def load_mask_writer(source: str | Path) -> tuple[AnatomyVLMForMaskGeneration, A
     Raises:
         CheckpointError: no such folder, not a mask writer, or a damaged one.
     """
-    offline = _place(source, AnatomyVLMMaskConfig.model_type)
+    options = _place(source, AnatomyVLMMaskConfig.model_type)
     try:
         # Stored in half precision; on a CPU that is slow to compute with.
-        model = AnatomyVLMForMaskGeneration.from_pretrained(source, dtype="float32", **offline)
-        image_processor = AutoImageProcessor.from_pretrained(source, **offline)
+        model = AnatomyVLMForMaskGeneration.from_pretrained(source, dtype="float32", use_safetensors=True, **options)
+        image_processor = AutoImageProcessor.from_pretrained(source, **options)
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CheckpointError(f"{source}: cannot be loaded as a mask writer: {reason}") from error
@@ -65,26 +69,32 @@ def load_mask_writer(source: str | Path) -> tuple[AnatomyVLMForMaskGeneration, A
 def _place(source: str | Path, model_type: str) -> dict[str, bool]:
     """Options of `from_pretrained` for a folder of this kind or an id; raises for anything else."""
     folder = Path(source)
+    # Without a word on trust, Transformers asks on the terminal whether to run what a checkpoint brings.
+    options = {"trust_remote_code": False}
     if folder.is_dir():
         _check_folder(folder, model_type)
-        return {"local_files_only": True}
+        return {**options, "local_files_only": True}
     if folder.exists():
         raise CheckpointError(f"{source}: is a file; a model is a folder with config.json and model.safetensors")
     if not _HUB_ID.fullmatch(str(source)):
         raise CheckpointError(
             f"{source}: no such folder; 'anatomy-vlm demo' trains a model, or name a folder or Hub id"
         )
-    return {}
+    return options
 
 
 def _check_folder(folder: Path, model_type: str) -> None:
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json_file(path)
     except OSError:
         raise CheckpointError(f"{folder}: no config.json in this folder; name the folder of a trained model") from None
-    except ValueError as error:
-        raise CheckpointError(f"{path}: not valid JSON ({error}); copy the checkpoint again") from None
+    except DataFileError as error:
+        raise CheckpointError(f"{path}: {error}; copy the checkpoint again") from None
     found = config.get("model_type") if isinstance(config, dict) else None
     if found != model_type:
         raise CheckpointError(f"{folder}: a checkpoint of model type {found!r}; expected {model_type!r}")
+    try:
+        check_model_settings(folder)
+    except ModelSettingsError as error:
+        raise CheckpointError(str(error)) from None

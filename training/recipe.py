@@ -2,12 +2,15 @@
 
 import dataclasses
 import difflib
+import math
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
-import yaml
+from anatomy_vlm.processing.data_files import DataFileError, one_line, parse_yaml, read_yaml_file
 
 
 LOSSES = ("anatomy", "global", "fine")
@@ -15,6 +18,9 @@ LOSSES = ("anatomy", "global", "fine")
 
 class RecipeError(ValueError):
     """A recipe that cannot be run; the message names the file and the key, and the cure."""
+
+    def __init__(self, message: object = ""):
+        super().__init__(one_line(message))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,8 +180,38 @@ def suggestion(name: str, known: list[str] | tuple[str, ...]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
 
 
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value read from YAML is of a field's type; nested dataclasses are checked when their turn comes."""
+    if hint is Any or dataclasses.is_dataclass(hint):
+        return True
+    kinds = get_args(hint)
+    if isinstance(hint, UnionType):
+        return any(_fits(value, kind) for kind in kinds)
+    origin = get_origin(hint)
+    if origin is list:
+        return isinstance(value, list) and all(_fits(item, kinds[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(k, kinds[0]) and _fits(v, kinds[1]) for k, v in value.items())
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+
+
+def _wanted(hint: Any) -> str:
+    names = {str: "text", int: "a whole number", float: "a number", type(None): "null"}
+    if isinstance(hint, UnionType):
+        return " or ".join(_wanted(kind) for kind in get_args(hint))
+    kinds = {list: "a list", dict: "a mapping of keys that are texts"}
+    return names.get(hint) or kinds.get(get_origin(hint) or hint, "a mapping")
+
+
 def check_keys(values: Any, cls: type, where: str) -> dict[str, Any]:
-    """`values` as a mapping with the fields of the dataclass `cls`: none unknown, none missing."""
+    """`values` as a mapping with the fields of the dataclass `cls`: none unknown, none missing, each of its type."""
     if not isinstance(values, dict):
         raise RecipeError(f"{where}: expected a mapping, found {type(values).__name__}")
     known = {f.name: f for f in dataclasses.fields(cls)}
@@ -186,6 +222,14 @@ def check_keys(values: Any, cls: type, where: str) -> dict[str, Any]:
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if required and name not in values:
             raise RecipeError(f"{where}: the key '{name}' is missing")
+    for name, value in values.items():
+        hint = _hints(cls)[name]
+        try:
+            fits = _fits(value, hint)
+        except OverflowError:  # a whole number that no float holds
+            fits = False
+        if not fits:
+            raise RecipeError(f"{where}: '{name}' must be {_wanted(hint)}, not {one_line(repr(value), 80)}")
     return values
 
 
@@ -242,14 +286,14 @@ def load_recipe(source: str | Path) -> Recipe:
         RecipeError: if there is no such recipe, the YAML is broken, or a key is unknown or missing.
     """
     path = Path(source)
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
-    elif str(source) in recipe_names():
-        text = files("anatomy_vlm.training.recipes").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
-    else:
-        raise RecipeError(f"{source}: no such recipe file; the package ships {', '.join(recipe_names())}")
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
+        if path.is_file():
+            values = read_yaml_file(path)
+        elif str(source) in recipe_names():
+            text = files("anatomy_vlm.training.recipes").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
+            values = parse_yaml(text)
+        else:
+            raise RecipeError(f"{source}: no such recipe file; the package ships {', '.join(recipe_names())}")
+    except DataFileError as error:
+        raise RecipeError(f"{source}: {error}") from None
     return parse_recipe(values, str(source))

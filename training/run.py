@@ -25,6 +25,7 @@ from accelerate import PartialState
 
 from anatomy_vlm.hub_cards import model_card
 from anatomy_vlm.processing.atomic_files import write_text
+from anatomy_vlm.processing.data_files import DataFileError, parse_yaml
 from anatomy_vlm.training.adapters import merge_adapters
 from anatomy_vlm.training.checkpoints import sync
 from anatomy_vlm.training.export_hub import export
@@ -72,7 +73,9 @@ def with_overrides(recipe: Recipe, overrides: list[str]) -> Recipe:
         try:
             for key in parents:
                 target = target[int(key)] if isinstance(target, list) else target[key]
-            target[int(last) if isinstance(target, list) else last] = yaml.safe_load(text)
+            target[int(last) if isinstance(target, list) else last] = parse_yaml(text)
+        except DataFileError as error:
+            raise RecipeError(f"--set {path}: {error}") from None
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise RecipeError(f"--set {override}: there is no '{path}' in the recipe") from error
     return parse_recipe(values, f"recipe {recipe.name}")

@@ -83,7 +83,7 @@ def load_text_encoder(
     source = str(package_folder(spec.package)) if spec.package else str(spec.name)
     revision = spec.revision or "main"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
         model = load_text_model(source, revision)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]

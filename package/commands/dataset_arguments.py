@@ -28,7 +28,7 @@ def dataset_arguments(args: argparse.Namespace, loader: Callable) -> dict[str, A
     Raises:
         ValueError: a setting that is not of the form KEY=VALUE.
     """
-    import yaml
+    from anatomy_vlm.processing.data_files import parse_yaml
 
     first = next(iter(inspect.signature(loader).parameters))
     values: dict[str, Any] = {first: args.root}
@@ -38,5 +38,8 @@ def dataset_arguments(args: argparse.Namespace, loader: Callable) -> dict[str, A
         key, separator, text = setting.partition("=")
         if not separator:
             raise ValueError(f"--set {setting}: expected KEY=VALUE, such as frontal_only=false")
-        values[key] = yaml.safe_load(text)
+        try:
+            values[key] = parse_yaml(text)
+        except ValueError as error:
+            raise ValueError(f"--set {key}: {error}") from None
     return values

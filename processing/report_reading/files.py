@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
 
+from ..data_files import one_line
 
-MAX_BYTES = 4 * 2**20
+
+MAX_BYTES = 2**20
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 class ReportFileError(ValueError):
     """A file that holds no report that we can read; the message is one line without the file's name."""
+
+    def __init__(self, message: object = ""):
+        super().__init__(one_line(message))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from .polarity import coordinated
 
 _WITHIN_PHRASE = frozenset({"severity", "temporal", "comparison", "ignore"})
 # An explanation or a neighbour is where the thing is that it explains or lies beside.
+# How many places before a finding are asked; a list of hundreds is no sentence.
+_TOPICS = 16
 _CARRIES = frozenset({"hedge", "hedge_behind", "versus", "explains", "near"})
 
 
@@ -87,7 +89,8 @@ def _takes_places(mention: Mention) -> bool:
 def _apply_topics(items: list[Item], mentions: list[Mention], topics: list[PlaceGroup]) -> None:
     """ "On the left, there is ...", "The right lung shows ...": the last such place before a finding without one."""
     for mention in mentions:
-        for topic in reversed(topics):
+        near = [topic for topic in topics if topic.last < mention.index][-_TOPICS:]
+        for topic in reversed(near):
             if topic.last < mention.index:
                 if any(item.kind == "break" for item in items[topic.last : mention.index]):
                     break

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from ..vocabulary import REGION_NAMES, containing_regions, get_finding, more_general_findings
 from .lexicon import frames_table, tokenize
@@ -129,6 +129,8 @@ def _merged(claims: list[_Claim]) -> list[_Claim]:
     return kept
 
 
+# The longest reports of MIMIC-CXR have some 10,000 characters; time grows with the length.
+MAX_CHARACTERS = 2**20
 # Reports repeat themselves; a few thousand sentences make up most of a corpus.
 _CACHED_SENTENCES, _CACHED_LENGTH = 16384, 400
 
@@ -154,10 +156,10 @@ def read_sentence(text: str, previous: list[_Claim]) -> list[_Claim]:
     return _elliptic(items, groups, previous) if claims is None else list(claims)
 
 
-def _overruled(claim: _Claim, region: str, others: Iterable[_Claim]) -> bool:
+def _overruled(finding: str, region: str, others: Iterable[_Claim]) -> bool:
     """Whether a sweeping "normal" is contradicted by a finding that the report names in that region."""
     for other in others:
-        if other.polarity == "absent" or claim.finding not in (other.finding, *more_general_findings(other.finding)):
+        if other.polarity == "absent" or finding not in (other.finding, *more_general_findings(other.finding)):
             continue
         if not region or not other.regions:
             return True
@@ -168,13 +170,15 @@ def _overruled(claim: _Claim, region: str, others: Iterable[_Claim]) -> bool:
 
 def _settled(claims: list[_Claim]) -> list[_Claim | None]:
     """The claims of a report, where sweeping ones give way to what is named; None where nothing is left of one."""
-    named = [claim for claim in claims if claim.polarity != "absent"]
+    # Of a report that repeats itself each statement once, and each region of a finding asked once.
+    named = list({(c.finding, c.regions): c for c in claims if c.polarity != "absent"}.values())
+    overruled = cache(lambda finding, region: _overruled(finding, region, named))
     settled: list[_Claim | None] = []
     for claim in claims:
         if claim.kind not in ("normal", "summary") or claim.polarity != "absent":
             settled.append(claim)
             continue
-        kept = [region for region in claim.regions or ("",) if not _overruled(claim, region, named)]
+        kept = [region for region in claim.regions or ("",) if not overruled(claim.finding, region)]
         settled.append(replace(claim, regions=tuple(filter(None, kept))) if kept else None)
     return settled
 
@@ -187,14 +191,14 @@ def read_report(text: str) -> Report:
     vocabulary gives no statement.
 
     Args:
-        text: the whole report, with or without headers.
+        text: the whole report, with or without headers; what stands beyond `MAX_CHARACTERS` is not read.
 
     Examples:
         >>> report = read_report("FINDINGS: Small left effusion. No pneumothorax.")
         >>> [(s.finding, s.polarity, s.regions, s.severity) for s in report.statements]
         [('pleural effusion', 'present', ('left lung',), 'mild'), ('pneumothorax', 'absent', (), None)]
     """
-    sections = split_sections(text)
+    sections = split_sections(text[:MAX_CHARACTERS])
     claims: list[_Claim] = []
     places: list[tuple[str, int, int]] = []
     for section in sections:

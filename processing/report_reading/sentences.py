@@ -11,7 +11,8 @@ _ABBREVIATION = (
 )
 _BOUNDARY = re.compile(
     rf"(?P<keep>{_MARK}|(?<![A-Za-z]){_ABBREVIATION}|\d\.\d)"
-    r"|(?P<stop>[.?!]+[\"')\]]*(?=\s|$)|(?<=[a-z]{3})[.?!](?=[A-Z][a-z])|(?<=[a-z]{3})\.(?=\d\.\s))"
+    # Bounded: at every stop of a long row of them the rest of the row would be read again.
+    r"|(?P<stop>[.?!]{1,20}[\"')\]]{0,20}(?=\s|$)|(?<=[a-z]{3})[.?!](?=[A-Z][a-z])|(?<=[a-z]{3})\.(?=\d\.\s))"
     r"|(?P<blank>\n[ \t\r]*\n)"
     r"|(?P<line>\r?\n)",
     re.DOTALL,

@@ -42,6 +42,12 @@ def _spellings() -> dict[str, tuple[str, ...]]:
     return {key: tuple(words) for key, words in found.items()}
 
 
+@cache
+def _longest() -> int:
+    """Letters beyond which no word is one slip away from one of the vocabulary."""
+    return 1 + max(map(len, _spellings()))
+
+
 @lru_cache(maxsize=16384)
 def corrected(word: str) -> str:
     """The word of the vocabulary that is one slip away and begins with the same letter, if it is the only one.
@@ -52,7 +58,7 @@ def corrected(word: str) -> str:
         >>> corrected("pnuemothorax"), corrected("injection")
         ('pneumothorax', 'injection')
     """
-    if len(word) < _SHORTEST or not word.isalpha() or word in _right_words():
+    if not _SHORTEST <= len(word) <= _longest() or not word.isalpha() or word in _right_words():
         return word
     near = {
         right

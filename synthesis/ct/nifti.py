@@ -10,6 +10,10 @@ import numpy as np
 from anatomy_vlm.synthesis.ct.volume import CTReadError, CTVolume, patient_axes
 
 
+# A scan of 512 x 512 pixels and 1,024 slices; in single precision it takes a gigabyte, twice while it is read.
+MAX_VOXELS = 2**28
+
+
 def _load(path: Path) -> Any:
     try:
         import nibabel
@@ -35,9 +39,11 @@ def _array(path: Path, image: Any) -> tuple[np.ndarray, np.ndarray]:
             f"{path}: the header does not say which way the patient lies (sform_code and qform_code are 0); "
             "set the sform when you convert the scan"
         )
+    if np.prod(image.shape, dtype=np.float64) > MAX_VOXELS:
+        raise CTReadError(f"{path}: has shape {image.shape}, more than {MAX_VOXELS:,} voxels; crop or resample it")
     try:
         stored = np.asarray(image.dataobj.get_unscaled())
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, zlib.error, MemoryError, OverflowError) as error:
         raise CTReadError(f"{path}: the file is damaged or cut short ({error}); fetch it again") from None
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:

@@ -109,7 +109,7 @@ _FILE = b'<!DOCTYPE e [<!ENTITY x SYSTEM "file:///etc/hostname">]>' + _ABSTRACT
         (b"\xff\xd8\xff\xe0 JPEG", "not UTF-8"),
         (b"a\0b", "binary"),
         (b" \n", "no text"),
-        (b"x" * (MAX_BYTES + 1), "larger than 4 MB"),
+        (b"x" * (MAX_BYTES + 1), "larger than 1 MB"),
     ],
 )
 def test_refused(data, message):
@@ -159,7 +159,7 @@ def test_parts_terms_and_films_of_an_openi_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "message"), [(b"Left effusion.", "broken XML"), (b"<a>" + b" " * MAX_BYTES, "larger than 4 MB")]
+    ("data", "message"), [(b"Left effusion.", "broken XML"), (b"<a>" + b" " * MAX_BYTES, "larger than 1 MB")]
 )
 def test_what_is_no_openi_file_is_refused(data, message):
     with pytest.raises(ReportFileError, match=message):

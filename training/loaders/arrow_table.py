@@ -13,6 +13,10 @@ import pyarrow.csv
 from anatomy_vlm.training.loaders.errors import DatasetError
 
 
+# See `tables`; the disk is the user's.
+_MOST_TIMES, _FREE = 200, 2**28
+
+
 class ArrowTable:
     """
     Text columns of a CSV, by row number. Converted once, and again when the CSV changes. May be copied into other
@@ -60,8 +64,10 @@ class ArrowTable:
             ):
                 for batch in reader:
                     writer.write_batch(batch)
+                    if file.tell() > max(_FREE, _MOST_TIMES * self.source.stat().st_size):
+                        raise OSError(f"it unpacks to more than {_MOST_TIMES} times its size")
             os.replace(beside, self.path)
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             raise DatasetError(f"{self.source}: cannot be read as a table: {error}") from error
         finally:
             Path(beside).unlink(missing_ok=True)

@@ -3,14 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from anatomy_vlm.training.loaders.errors import DatasetError
 from anatomy_vlm.training.loaders.gold_annotations import gold_records
 from anatomy_vlm.training.loaders.mimic_layout import MimicFiles, mimic_view
 from anatomy_vlm.training.loaders.patient_splits import split_name
 from anatomy_vlm.training.loaders.record import Entry, Record
-from anatomy_vlm.training.loaders.scene_graph import graph_boxes, graph_findings, image_labels, json_decoder
+from anatomy_vlm.training.loaders.scene_graph import image_labels, read_graph
 from anatomy_vlm.training.loaders.source import Source
 from anatomy_vlm.training.loaders.tables import need_file, read_table
 from anatomy_vlm.training.loaders.zip_members import ZipMembers
@@ -105,31 +104,18 @@ class ChestImaGenome(Source):
         if gold is not None:
             boxes, findings, view = gold["boxes"], gold["findings"], ""
         else:
-            graph = self._graph(entry.image_id)
-            boxes = graph_boxes(graph, notes)
-            findings = graph_findings(graph, self.additional_regions, notes)
-            view = str(graph.get("viewpoint", ""))
-        report = self.files.report(entry.patient_id, study)
+            name = graph_name(entry.image_id)
+            graph = read_graph(self.graphs.read(name), f"{self.graphs.path}: {name}", self.additional_regions)
+            boxes, findings, view, notes = graph.boxes, graph.findings, graph.view, graph.notes
         return Record(
             boxes=boxes,
             findings=findings,
             labels=image_labels(findings),
-            report=report.read_text(encoding="utf-8", errors="replace") if report.is_file() else "",
+            report=self.files.report_text(entry.patient_id, study),
             study_id=study,
             view=mimic_view(position or view),
             notes=notes,
         )
-
-    def _graph(self, dicom: str) -> dict[str, Any]:
-        try:
-            graph = json_decoder()(self.graphs.read(graph_name(dicom)))
-        except ValueError as error:
-            if isinstance(error, DatasetError):
-                raise
-            raise DatasetError(f"{self.graphs.path}: {graph_name(dicom)} is not JSON: {error}") from error
-        if not isinstance(graph, dict):
-            raise DatasetError(f"{self.graphs.path}: {graph_name(dicom)} is not a scene graph")
-        return graph
 
 
 def graph_name(dicom: str) -> str:

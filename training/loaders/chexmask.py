@@ -14,7 +14,7 @@ from anatomy_vlm.training.loaders.mimic_layout import subject_and_study
 from anatomy_vlm.training.loaders.record import Box, Entry, Record
 from anatomy_vlm.training.loaders.run_length import Mask, RunLengthError, decode_chexmask
 from anatomy_vlm.training.loaders.source import Source
-from anatomy_vlm.training.loaders.tables import check_columns, column_names, need_file, number
+from anatomy_vlm.training.loaders.tables import check_columns, column_names, need_file, number, whole_number
 
 
 ID_COLUMNS = ("dicom_id", "Path", "image_id", "ImageID", "Image Index")
@@ -75,6 +75,8 @@ class CheXmask(Source):
     def _film(self, index: ImageIndex, image: str) -> str:
         if self.id_column == "Path":  # CheXpert: every study has a view1_frontal.jpg
             parts = image.split("/")
+            if ".." in parts:
+                return ""
             return first_existing(index.root.joinpath(*parts[i:]) for i in range(len(parts) - 1))
         return index.find(image)
 
@@ -91,7 +93,7 @@ class CheXmask(Source):
     def record(self, entry: Entry) -> Record:
         row = self.table.row(entry.row)
         where = f"{self.table.source}: {entry.image_id}"
-        height, width = int(number(row["Height"], where)), int(number(row["Width"], where))
+        height, width = whole_number(row["Height"], where), whole_number(row["Width"], where)
         masks: dict[str, Mask] = {}
         for column in _ORGANS:
             try:

@@ -27,11 +27,13 @@ from anatomy_vlm.processing.statements import Statement
 from anatomy_vlm.processing.vocabulary import FINDING_NAMES, REGION_NAMES
 from anatomy_vlm.training.loaders.errors import DatasetError
 from anatomy_vlm.training.loaders.folder_files import ANNOTATIONS, CSV, JSONL, Line, coco_lines, csv_lines, json_lines
+from anatomy_vlm.training.loaders.paths import path_inside
 from anatomy_vlm.training.loaders.record import Box, Entry, Record, RegionFinding
 from anatomy_vlm.training.loaders.source import Source
 from anatomy_vlm.training.recipe import suggestion
 
 
+_FARTHEST = 1e9  # pixels
 FINDING_KEYS = ("finding", "polarity", "region", "severity", "phrase", "box")
 
 
@@ -93,7 +95,7 @@ def _entry(folder: Path, line: Line) -> Entry:
     _labels(record, _findings(record, where), where)
     _boxes(record, where)
     image = str(record.get("image_id") or record["file_name"])
-    path = folder / record["file_name"]
+    path = path_inside(folder, record["file_name"], where)
     return Entry(image, record["patient_id"], record.get("split") or "", str(path), (where, record))
 
 
@@ -111,7 +113,9 @@ def _boxes(record: dict[str, Any], where: str) -> dict[str, Box]:
 
 def _box(box: Any, name: str, where: str) -> Box:
     if not (isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)):
-        raise DatasetError(f"{where}: the box of '{name}' must be [x0, y0, x1, y1] in pixels, not {box!r}")
+        raise DatasetError(f"{where}: the box of '{name}' must be [x0, y0, x1, y1] in pixels, not {str(box)[:80]}")
+    if not all(-_FARTHEST <= v <= _FARTHEST for v in box):
+        raise DatasetError(f"{where}: the box {str(box)[:80]} of '{name}' lies outside of any image")
     if not (box[0] < box[2] and box[1] < box[3]):
         raise DatasetError(f"{where}: the box {box} of '{name}' is empty; expected [x0, y0, x1, y1], x0 < x1, y0 < y1")
     return float(box[0]), float(box[1]), float(box[2]), float(box[3])
@@ -121,6 +125,9 @@ def _findings(record: dict[str, Any], where: str) -> list[RegionFinding]:
     entries = []
     for entry in record.get("findings") or []:
         _check(entry, FINDING_KEYS, where, "key of a finding")
+        for key in FINDING_KEYS[:-1]:
+            if not isinstance(entry.get(key), str | None):
+                raise DatasetError(f"{where}: '{key}' of a finding must be text, not {str(entry[key])[:80]}")
         _check([entry.get("finding")], FINDING_NAMES, where, "finding")
         try:
             statement = Statement(
@@ -151,7 +158,7 @@ def _labels(record: dict[str, Any], findings: list[RegionFinding], where: str) -
     named = record.get("labels") or {}
     _check(named, FINDING_NAMES, where, "finding")
     for name, value in named.items():
-        if value not in (0, 1, None):
+        if not isinstance(value, int | float | None) or value not in (0, 1, None):
             raise DatasetError(f"{where}: the label of '{name}' must be 1, 0 or null, not {value!r}")
         if value is not None:
             labels[name] = float(value)

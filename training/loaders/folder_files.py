@@ -1,16 +1,17 @@
 """The files that describe a user's folder of images, as one dict per image and its place for errors."""
 
 import difflib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from anatomy_vlm.processing.data_files import DataFileError, parse_json
 from anatomy_vlm.processing.schema import VIEWS
 from anatomy_vlm.processing.vocabulary import FINDING_NAMES, REGION_NAMES, map_dataset_labels
 from anatomy_vlm.training.loaders.errors import DatasetError
 from anatomy_vlm.training.loaders.tables import (
+    bounded_lines,
     check_columns,
     column_names,
     number,
@@ -78,7 +79,7 @@ def json_lines(path: Path) -> Iterator[Line]:
     """The lines of `metadata.jsonl`. Raises `DatasetError` for a line that is no object with the required keys."""
     try:
         with open_text(path) as file:
-            lines = file.readlines()
+            lines = list(bounded_lines(file))
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read as text: {error}; save it as UTF-8") from error
     for number_of_line, line in enumerate(lines, start=1):
@@ -86,9 +87,9 @@ def json_lines(path: Path) -> Iterator[Line]:
             continue
         where = f"{path}:{number_of_line}"
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DatasetError(f"{where}: not a JSON object: {error}") from error
+            record = parse_json(line)
+        except DataFileError as error:
+            raise DatasetError(f"{where}: not a JSON object: {error}") from None
         yield _checked(record, where)
 
 
@@ -132,9 +133,11 @@ def coco_lines(path: Path) -> Iterator[Line]:
         names = {category["id"]: category["name"] for category in value["categories"]}
         # Tools add keys of their own to an image; only ours are taken.
         records = {image["id"]: {key: image[key] for key in KEYS if key in image} for image in value["images"]}
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path}: images need an id and a file_name, categories an id and a name") from error
     for name in names.values():
+        if not isinstance(name, str) or not isinstance(value["annotations"], list):
+            raise DatasetError(f"{path}: names of categories are texts, and annotations are a list")
         if name not in (*REGION_NAMES, *FINDING_NAMES) and not _finding(name):
             raise DatasetError(f"{path}: category '{name}' is neither a region nor a finding; {_meant(name, ())}")
     for record in records.values():
@@ -143,7 +146,7 @@ def coco_lines(path: Path) -> Iterator[Line]:
         try:
             record, name = records[annotation["image_id"]], names[annotation["category_id"]]
             x, y, width, height = map(float, annotation["bbox"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DatasetError(
                 f"{path}: annotations[{index}] needs an image_id and a category_id of this file and a bbox "
                 f"[x, y, width, height]; found {str(annotation)[:80]}"

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from anatomy_vlm.processing.report_reading import OpenIReport, ReportFileError, read_openi_file
 from anatomy_vlm.training.loaders.errors import DatasetError
 from anatomy_vlm.training.loaders.image_index import ImageIndex, image_stem
 from anatomy_vlm.training.loaders.mimic_cxr import joined_sections
 from anatomy_vlm.training.loaders.openi_terms import term_findings, term_labels
+from anatomy_vlm.training.loaders.paths import path_inside
 from anatomy_vlm.training.loaders.patient_splits import split_name
 from anatomy_vlm.training.loaders.record import Entry, Record
 from anatomy_vlm.training.loaders.reports import report_statements
@@ -103,11 +105,14 @@ class IUXray(Source):
             raise DatasetError(f"{path}: expected an object with train, val and test")
         entries = []
         for split, studies in value.items():
+            if not isinstance(studies, list) or not all(map(_is_study, studies)):
+                raise DatasetError(f"{path}: '{split}' must be a list of studies with texts and lists of images")
             for study in studies:
                 for key in ("id", "report", "image_path"):
                     if key not in study:
                         raise DatasetError(f"{path}: a study of '{split}' has no '{key}'; found {', '.join(study)}")
                 for image in study["image_path"]:
+                    path_inside(root, image, str(path))
                     place = next(
                         (p for p in (root / "images" / image, self._images.root / image) if p.is_file()), None
                     )
@@ -130,6 +135,15 @@ class IUXray(Source):
             study_id=entry.patient_id,
             view=view,
         )
+
+
+def _is_study(study: Any) -> bool:
+    """Whether what a study has is of the kinds that R2Gen's studies have; what it lacks is named later."""
+    if not isinstance(study, dict):
+        return False
+    images = study.get("image_path", [])
+    texts = [study.get("id", ""), study.get("report", ""), *(images if isinstance(images, list) else [None])]
+    return all(isinstance(text, str) for text in texts)
 
 
 def _openi_report(path: Path) -> OpenIReport:

@@ -1,7 +1,6 @@
 """MIMIC-CXR and MIMIC-CXR-JPG: films, reports, CheXpert labels, official splits."""
 
 from collections import Counter
-from pathlib import Path
 
 from anatomy_vlm.training.loaders.mimic_layout import MimicFiles, mimic_view
 from anatomy_vlm.training.loaders.patient_splits import split_name
@@ -88,8 +87,7 @@ class MimicCXR(Source):
     def record(self, entry: Entry) -> Record:
         study, view, values, sections = entry.row
         labels, uncertain = label_findings("chexpert", values or {})
-        path: Path = self.report_files.report(entry.patient_id, study)
-        report = sections or (path.read_text(encoding="utf-8", errors="replace") if path.is_file() else "")
+        report = sections or self.report_files.report_text(entry.patient_id, study)
         return Record(
             findings=[*uncertain, *report_statements(report)],
             labels=labels,

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from anatomy_vlm.processing.report_reading.files import MAX_BYTES
 from anatomy_vlm.training.loaders.errors import DatasetError
+from anatomy_vlm.training.loaders.paths import plain_name
 
 
 IMAGE_SUFFIXES = (".jpg", ".dcm", ".png", ".jpeg")
@@ -36,7 +38,7 @@ class MimicFiles:
 
     def image(self, subject: str, study: str, dicom: str) -> str:
         """The film's file; where there is none, the first that would do."""
-        folder = self._study(subject, study)
+        folder, dicom = self._study(subject, study), plain_name(dicom, str(self.files))
         for suffix in self._suffixes:
             path = folder / f"{dicom}{suffix}"
             if path.is_file():
@@ -47,12 +49,22 @@ class MimicFiles:
 
     def report(self, subject: str, study: str) -> Path:
         """The report's file, whether it is there or not."""
-        return self._study(subject, study).with_suffix(".txt")
+        folder = self._study(subject, study)
+        return folder.with_name(f"{folder.name}.txt")
+
+    def report_text(self, subject: str, study: str) -> str:
+        """The report, at most the length that is read of one; "" where there is none."""
+        path = self.report(subject, study)
+        if not path.is_file():
+            return ""
+        with path.open("rb") as stream:
+            return stream.read(MAX_BYTES).decode("utf-8", errors="replace")
 
     def __repr__(self) -> str:
         return f"MimicFiles({str(self.files)!r})"
 
     def _study(self, subject: str, study: str) -> Path:
+        subject, study = plain_name(subject, str(self.files)), plain_name(study, str(self.files))
         return self.files / f"p{subject[:2]}" / f"p{subject}" / f"s{study}"
 
 

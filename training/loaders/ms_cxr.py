@@ -8,13 +8,17 @@ from anatomy_vlm.processing.vocabulary import map_dataset_labels
 from anatomy_vlm.training.loaders.errors import DatasetError
 from anatomy_vlm.training.loaders.image_index import first_existing, image_stem
 from anatomy_vlm.training.loaders.mimic_layout import IMAGE_SUFFIXES, subject_and_study
+from anatomy_vlm.training.loaders.paths import path_inside
 from anatomy_vlm.training.loaders.patient_splits import split_name
 from anatomy_vlm.training.loaders.record import Box, Entry, Record, RegionFinding
 from anatomy_vlm.training.loaders.source import Source
-from anatomy_vlm.training.loaders.tables import need_file, number, read_json, read_table
+from anatomy_vlm.training.loaders.tables import need_file, number, read_json, read_table, whole_number
 
 
 _COLUMNS = ("dicom_id", "category_name", "label_text", "path", "x", "y", "w", "h", "image_width", "image_height")
+
+
+_TEXTS = ("dicom_id", "path", "category_name", "label_text", "split")
 
 
 class MSCXR(Source):
@@ -46,7 +50,7 @@ class MSCXR(Source):
         for dicom, film in films.items():
             subject, study = subject_and_study(film["path"], str(path))
             split = split_name(film["split"], str(path)) if film.get("split") else ""
-            frame = tuple(int(number(str(film[name]), f"{path}: {name}")) for name in ("image_width", "image_height"))
+            frame = tuple(whole_number(str(film[name]), f"{path}: {name}") for name in ("image_width", "image_height"))
             place = _film(Path(images), film["path"])
             entries.append(Entry(dicom, subject, split, place, (study, frame, tuple(film["phrases"]))))
         self.set_entries(entries, f"ms_cxr in {path}", splits)
@@ -68,6 +72,7 @@ def phrase_findings(category: str, phrase: str, box: Box) -> list[RegionFinding]
 
 
 def _film(images: Path, path: str) -> str:
+    path = str(path_inside("", path, "MS-CXR's table"))
     stem = str(images / Path(path).parent / image_stem(path))
     short = str(images / Path(*Path(path).parts[1:]).parent / image_stem(path))
     return first_existing(f"{name}{suffix}" for name in (stem, short) for suffix in IMAGE_SUFFIXES) or f"{stem}.jpg"
@@ -78,9 +83,14 @@ def _coco_rows(path: Path) -> list[dict[str, Any]]:
     for key in ("images", "annotations", "categories"):
         if not isinstance(value, dict) or key not in value:
             raise DatasetError(f"{path}: no key '{key}'; expected COCO's images, annotations and categories")
-    images = {image["id"]: image for image in value["images"]}
-    categories = {category["id"]: category["name"] for category in value["categories"]}
+    try:
+        images = {image["id"]: image for image in value["images"]}
+        categories = {category["id"]: category["name"] for category in value["categories"]}
+    except (KeyError, TypeError) as error:
+        raise DatasetError(f"{path}: images need an id, categories an id and a name ({error})") from None
     rows = []
+    if not isinstance(value["annotations"], list) or not all(isinstance(a, dict) for a in value["annotations"]):
+        raise DatasetError(f"{path}: 'annotations' must be a list of objects")
     for annotation in value["annotations"]:
         try:
             image, box = images[annotation["image_id"]], annotation["bbox"]
@@ -92,6 +102,9 @@ def _coco_rows(path: Path) -> list[dict[str, Any]]:
                     "split": image.get("split", ""),
                 }
             )  # fmt: skip
-        except (KeyError, IndexError) as error:
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise DatasetError(f"{path}: annotation {annotation.get('id')} has no {error}") from error
+        odd = [key for key in _TEXTS if not isinstance(rows[-1][key], str)]
+        if odd:
+            raise DatasetError(f"{path}: annotation {annotation.get('id')}: '{odd[0]}' must be text")
     return rows

@@ -1,11 +1,13 @@
 """Films that `anatomy-vlm prepare` decoded and resized once."""
 
 from pathlib import Path
+from typing import Any
 
 import datasets
 
 from anatomy_vlm.processing.schema import features
 from anatomy_vlm.training.loaders.errors import DatasetError
+from anatomy_vlm.training.loaders.paths import path_inside
 from anatomy_vlm.training.loaders.saved import check_splits
 from anatomy_vlm.training.loaders.tables import read_json
 
@@ -22,6 +24,21 @@ def read_manifest(path: str | Path) -> dict:
     return manifest
 
 
+_SHARD: dict[str, type] = {"split": str, "rows": int, "file": str, "bytes": int}
+
+
+def _listed(manifest: Any, where: str) -> list[dict[str, Any]]:
+    """The shards of a manifest. Raises `DatasetError` where it is not laid out as one."""
+    try:
+        shards, mask = manifest["shards"], manifest["request"]["mask"]
+        sound = isinstance(mask, bool) and all(isinstance(row[key], _SHARD[key]) for row in shards for key in _SHARD)
+    except (KeyError, TypeError):
+        sound = False
+    if not sound:
+        raise DatasetError(f"{where}: is damaged; run `anatomy-vlm prepare` again as before")
+    return list(shards)
+
+
 def shard_files(folder: Path) -> tuple[dict[str, list[str]], datasets.Features]:
     """
     The shards of each split of a prepared dataset, and its schema.
@@ -32,9 +49,10 @@ def shard_files(folder: Path) -> tuple[dict[str, list[str]], datasets.Features]:
     manifest = read_manifest(folder)
     shards: dict[str, list[str]] = {}
     order = {"train": 0, "validation": 1, "test": 2}
-    for shard in sorted(manifest["shards"], key=lambda shard: order.get(shard["split"], 3)):
+    where = str(folder / MANIFEST)
+    for shard in sorted(_listed(manifest, where), key=lambda shard: order.get(shard["split"], 3)):
         if shard["rows"]:
-            file = folder / shard["file"]
+            file = path_inside(folder, shard["file"], where)
             if not file.is_file() or file.stat().st_size != shard["bytes"]:
                 raise DatasetError(
                     f"{file}: the manifest names this shard, but it is not there or incomplete; run `anatomy-vlm "

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 _EMPTY_SIIM = "-1"
+# No image has so many pixels; sums of numbers up to the second cannot leave 64 bits.
+_MOST_PIXELS, _LARGEST = 200_000_000, 2**31
 
 
 class RunLengthError(ValueError):
@@ -23,7 +25,16 @@ def _numbers(text: str) -> NDArray[np.int64]:
         raise RunLengthError(f"run lengths must be whole numbers, found {text[:40]!r}") from None
     if len(numbers) % 2:
         raise RunLengthError(f"run lengths come in pairs, found {len(numbers)} numbers")
+    if ((numbers > _LARGEST) | (numbers < -_LARGEST)).any():
+        raise RunLengthError(f"run lengths beyond {_LARGEST}, more than the pixels of any image")
     return numbers.reshape(-1, 2)
+
+
+def _size(height: int, width: int) -> int:
+    """Pixels of a mask. Raises `RunLengthError` for a size that no image has."""
+    if min(height, width) < 0 or max(height, width, height * width) > _MOST_PIXELS:
+        raise RunLengthError(f"a mask of {width}x{height} pixels; at most {_MOST_PIXELS:,} are read")
+    return height * width
 
 
 def _paint(starts: NDArray[np.int64], lengths: NDArray[np.int64], size: int) -> Mask:
@@ -56,14 +67,14 @@ def decode_chexmask(text: str, height: int, width: int) -> Mask:
     """The mask `(height, width)` of CheXmask's run lengths; empty text is an empty mask.
 
     Raises:
-        RunLengthError: odd count, overlapping runs, or a run outside the image.
+        RunLengthError: odd count, overlapping runs, a run outside the image, or a size that no image has.
 
     Examples:
         >>> decode_chexmask("7 2 12 2 20 1", 4, 5).astype(int).tolist()
         [[0, 0, 0, 0, 0], [0, 1, 1, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 0, 1]]
     """
-    runs = _numbers(text)
-    return _paint(runs[:, 0] - 1, runs[:, 1], height * width).reshape(height, width)
+    size, runs = _size(height, width), _numbers(text)
+    return _paint(runs[:, 0] - 1, runs[:, 1], size).reshape(height, width)
 
 
 def encode_chexmask(mask: Mask) -> str:
@@ -76,17 +87,18 @@ def decode_siim(text: str, height: int, width: int) -> Mask:
     """The mask `(height, width)` of SIIM-ACR's run lengths; "-1" is an empty mask.
 
     Raises:
-        RunLengthError: odd count, or a run outside the image.
+        RunLengthError: odd count, a run outside the image, or a size that no image has.
 
     Examples:
         >>> decode_siim("5 2 2 2 8 1", 4, 5).astype(int).tolist()
         [[0, 0, 0, 0, 0], [0, 1, 1, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 0, 1]]
     """
+    size = _size(height, width)
     if text.strip() == _EMPTY_SIIM:
         return np.zeros((height, width), dtype=bool)
     runs = _numbers(text)
     starts = np.cumsum(runs.ravel())[::2]
-    return _paint(starts, runs[:, 1], height * width).reshape(width, height).T
+    return _paint(starts, runs[:, 1], size).reshape(width, height).T
 
 
 def encode_siim(mask: Mask) -> str:

@@ -4,7 +4,6 @@ A JPEG is decoded at a half, a quarter or an eighth of its size where that suffi
 leaving the high ones out costs a fraction of the time. Everything else is decoded whole, then resized.
 """
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import numpy as np
 from PIL import Image
 
 from anatomy_vlm.processing.image_io import DEFAULT_MAX_PIXELS, DEFAULT_MAX_SIDE, MIN_SIDE, read_image
+from anatomy_vlm.processing.picture_file import check_scans
+from anatomy_vlm.processing.quiet_decoders import quiet_decoders
 from anatomy_vlm.processing.radiograph import ImageReadError, RadiographImage
 
 
@@ -74,8 +75,7 @@ def _shrink(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
 def _read_jpeg(path: Path, longer_side: int) -> ScaledRadiograph | None:
     """The film, or None for what is no plain JPEG larger than needed; that is for `read_image`."""
     try:
-        with path.open("rb") as stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with path.open("rb") as stream, quiet_decoders():
             if stream.read(3) != _JPEG:
                 return None
             stream.seek(0)
@@ -86,9 +86,12 @@ def _read_jpeg(path: Path, longer_side: int) -> ScaledRadiograph | None:
                 turned = image.getexif().get(_EXIF_ORIENTATION, 1) != 1
                 if target == size or oversized or turned or image.mode not in ("L", "RGB") or min(size) < MIN_SIDE:
                     return None
+                check_scans(path)
                 mode = image.mode
                 image.draft("L", target)
                 pixels = _shrink(image.convert("L"), target)
+    except ImageReadError:
+        raise
     except OSError as error:
         # Pillow says OSError for a damaged file; `read_image` has the words for one that is not there.
         if not path.is_file():

@@ -1,10 +1,13 @@
 """Chest ImaGenome's scene graphs: boxes of regions, and what the report says of each."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any
 
 from anatomy_vlm.processing.vocabulary import ADDITIONAL_REGIONS, FINDINGS, REGION_NAMES, SEVERITIES, get_region
+from anatomy_vlm.training.loaders.errors import DatasetError
 from anatomy_vlm.training.loaders.record import Box, RegionFinding
 
 
@@ -41,10 +44,54 @@ def json_decoder() -> Callable[[bytes], Any]:
     try:
         import orjson
     except ImportError:
-        import json
-
         return json.loads
     return orjson.loads
+
+
+@dataclass(frozen=True)
+class SceneGraph:
+    """
+    What is taken of a scene graph.
+
+    Args:
+        boxes: Of up to 36 regions in pixels of the original film.
+        findings: What the report says of the regions.
+        view: As the graph has it; "" where it has none.
+        notes: What was left out.
+    """
+
+    boxes: dict[str, Box]
+    findings: list[RegionFinding]
+    view: str
+    notes: list[str] = field(default_factory=list)
+
+
+def read_graph(data: bytes, where: str, additional: bool, decode: Callable[[bytes], Any] | None = None) -> SceneGraph:
+    """
+    A scene graph from the bytes of its JSON.
+
+    Args:
+        data: The file.
+        where: Names it in errors.
+        additional: See `graph_findings`.
+        decode: Of JSON; `json_decoder()` by default.
+
+    Raises:
+        DatasetError: not JSON, or not laid out as Chest ImaGenome's graphs are.
+    """
+    try:
+        graph = (decode or json_decoder())(data)
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{where} is not JSON: {error}") from None
+    if not isinstance(graph, dict):
+        raise DatasetError(f"{where} is not a scene graph but a {type(graph).__name__}")
+    notes: list[str] = []
+    try:
+        boxes = graph_boxes(graph, notes)
+        return SceneGraph(boxes, graph_findings(graph, additional, notes), str(graph.get("viewpoint", ""))[:16], notes)
+    except (AttributeError, TypeError) as error:
+        # Checking the kind of each of some thousand values would take longer than reading them.
+        raise DatasetError(f"{where} is not laid out as a scene graph: {error}; download it again") from None
 
 
 def graph_boxes(graph: Mapping[str, Any], notes: list[str]) -> dict[str, Box]:
@@ -61,6 +108,9 @@ def graph_boxes(graph: Mapping[str, Any], notes: list[str]) -> dict[str, Box]:
             )
         except (KeyError, TypeError, ValueError):
             notes.append("box dropped: without original coordinates")
+            continue
+        if not isinstance(name, str):
+            notes.append("box dropped: without a region")
             continue
         if name in boxes:
             notes.append("box dropped: its region has one already")

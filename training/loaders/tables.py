@@ -3,18 +3,23 @@
 import csv
 import gzip
 import io
-import json
-import sys
+import math
+import os
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from anatomy_vlm.processing.data_files import MAX_JSON_BYTES, DataFileError, parse_json
 from anatomy_vlm.training.loaders.errors import DatasetError
 
 
-# Masks as run lengths are longer than the csv module's limit for one field.
-csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-_UNREADABLE = (OSError, EOFError, UnicodeDecodeError, csv.Error)
+# Masks as run lengths are longer than the csv module's limit for one field; those of large films have some 100 kB.
+_LONGEST_LINE = 64 * 2**20
+csv.field_size_limit(_LONGEST_LINE)
+_UNREADABLE = (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error)
+# Numbers and texts of tables shrink to a tenth; a thousandth is gzip's limit, which only repeats reach.
+_GZIP_RATIO, _GZIP_FREE = 200, 64 * 2**20
 
 
 def find_file(root: str | Path, *patterns: str, needed_for: str = "") -> Path | None:
@@ -47,18 +52,44 @@ def need_file(root: str | Path, *patterns: str, holds: str) -> Path:
     return path
 
 
+class _Unzipped(gzip.GzipFile):
+    """A gzipped file that refuses to grow without bound."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self._check()
+        return data
+
+    def read1(self, size: int = -1) -> bytes:
+        data = super().read1(size)
+        self._check()
+        return data
+
+    def _check(self) -> None:
+        if self.tell() > _GZIP_FREE and self.tell() > _GZIP_RATIO * os.path.getsize(self.name):
+            raise OSError(f"it unpacks to more than {_GZIP_RATIO} times its size; unpack it yourself if it is sound")
+
+
 def open_text(path: str | Path) -> IO[str]:
     """A text file, plain or gzipped, without a byte order mark."""
     if str(path).endswith(".gz"):
-        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8-sig", newline="")
+        return io.TextIOWrapper(_Unzipped(path, "rb"), encoding="utf-8-sig", newline="")
     return Path(path).open(encoding="utf-8-sig", newline="")
+
+
+def bounded_lines(file: IO[str]) -> Iterator[str]:
+    """The lines of a file. Raises `OSError` for one that is longer than any of a table."""
+    while line := file.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise OSError(f"a line of more than {_LONGEST_LINE >> 20} MB")
+        yield line
 
 
 def column_names(path: str | Path, delimiter: str = ",") -> list[str]:
     """The header of a table, names stripped of spaces. Raises `DatasetError` for a file that is no table."""
     try:
         with open_text(path) as file:
-            return [name.strip() for name in next(csv.reader(file, delimiter=delimiter), [])]
+            return [name.strip() for name in next(csv.reader(bounded_lines(file), delimiter=delimiter), [])]
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file") from None
     except _UNREADABLE as error:
@@ -90,7 +121,7 @@ def read_table(
     """
     try:
         with open_text(path) as file:
-            reader = csv.reader(file, delimiter=delimiter)
+            reader = csv.reader(bounded_lines(file), delimiter=delimiter)
             header = [name.strip() for name in next(reader, [])]
             check_columns(path, header, columns)
             places = {name: header.index(name) for name in (*columns, *optional) if name in header}
@@ -112,16 +143,30 @@ def read_json(path: str | Path) -> Any:
     """The value of a JSON file. Raises `DatasetError` where it is none."""
     try:
         with open_text(path) as file:
-            return json.load(file)
+            text = file.read(MAX_JSON_BYTES + 1)
+        if len(text) > MAX_JSON_BYTES:
+            raise DatasetError(f"{path}: larger than {MAX_JSON_BYTES >> 20} MB")
+        return parse_json(text)
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file") from None
-    except (OSError, EOFError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DatasetError(f"{path}: not a JSON file: {error}") from error
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error, DataFileError) as error:
+        raise DatasetError(f"{path}: not a JSON file: {error}") from None
 
 
 def number(text: str, where: str) -> float:
     """A number of a cell. Raises `DatasetError` that names the cell by `where`."""
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise DatasetError(f"{where}: expected a number, found {text!r}") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise DatasetError(f"{where}: expected a number, found {text[:60]!r}")
+    return value
+
+
+def whole_number(text: str, where: str) -> int:
+    """A whole number of a cell, also as "1024.0". Raises `DatasetError` that names the cell by `where`."""
+    value = number(text, where)
+    if value != int(value) or abs(value) > 2**53:
+        raise DatasetError(f"{where}: expected a whole number, found {text[:60]!r}")
+    return int(value)

@@ -10,6 +10,8 @@ from typing import Any
 from anatomy_vlm.training.loaders.errors import DatasetError
 
 
+# The largest scene graphs have some 500 kB, and shrink to a tenth.
+MAX_MEMBER_BYTES = 64 * 2**20
 _LOCAL_HEADER = struct.Struct("<26xHH")  # lengths of name and extra field (PKWARE APPNOTE 4.3.7)
 
 
@@ -19,6 +21,9 @@ class ZipMembers:
 
     Args:
         path: The archive.
+
+    Nothing is unpacked to the disk, and no folder of a name is used. A member of more than `MAX_MEMBER_BYTES` is
+    refused, whatever size the archive states.
 
     Raises:
         DatasetError: no such archive, or a damaged one.
@@ -31,7 +36,7 @@ class ZipMembers:
                 infos = archive.infolist()
         except FileNotFoundError:
             raise DatasetError(f"{self.path}: no such file") from None
-        except (zipfile.BadZipFile, OSError) as error:
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, OverflowError, struct.error) as error:
             raise DatasetError(f"{self.path}: damaged archive ({error}); download it again") from error
         # Plain tuples: a quarter of a million ZipInfo objects are slow to hand to another process.
         self._members = {
@@ -64,15 +69,16 @@ class ZipMembers:
         if self._file is None or self._process != os.getpid():
             # A forked process shares the position of its parent's file.
             self._file, self._process = self.path.open("rb"), os.getpid()
-        self._file.seek(offset)
-        header = self._file.read(30)
         try:
-            skipped = sum(_LOCAL_HEADER.unpack(header))
+            self._file.seek(offset)
+            skipped = sum(_LOCAL_HEADER.unpack(self._file.read(30)))
             self._file.seek(skipped, os.SEEK_CUR)
-            data = self._file.read(length)
-            content = data if method == zipfile.ZIP_STORED else zlib.decompress(data, -zlib.MAX_WBITS)
-        except (struct.error, zlib.error) as error:
+            data = self._file.read(min(length, MAX_MEMBER_BYTES + 1))
+            content = data if method == zipfile.ZIP_STORED else _inflated(data)
+        except (struct.error, zlib.error, OSError, ValueError, OverflowError) as error:
             raise DatasetError(f"{self.path}: member {name} is damaged ({error})") from error
+        if len(content) > MAX_MEMBER_BYTES:
+            raise DatasetError(f"{self.path}: member {name} is larger than {MAX_MEMBER_BYTES >> 20} MB")
         if zlib.crc32(content) != checksum:
             raise DatasetError(f"{self.path}: member {name} is damaged (its checksum differs)")
         return content
@@ -83,3 +89,12 @@ class ZipMembers:
     def __repr__(self) -> str:
         stat = self.path.stat()
         return f"ZipMembers({str(self.path)!r}, {stat.st_size}, {stat.st_mtime_ns})"
+
+
+def _inflated(data: bytes) -> bytes:
+    """The bytes that a member inflates to, and no more than one beyond the limit of them."""
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    content = inflate.decompress(data, MAX_MEMBER_BYTES + 1)
+    if not inflate.eof and len(content) <= MAX_MEMBER_BYTES:
+        raise zlib.error("incomplete data")
+    return content

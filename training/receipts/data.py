@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from anatomy_vlm.processing.data_files import DataFileError, read_json_file
 from anatomy_vlm.training.receipts.errors import UnverifiableError
 
 
@@ -85,13 +86,23 @@ def source_of(folder: Path) -> DataSource:
     """How a dataset folder came about: the request of drawn films in its manifest, else a loader of such folders."""
     manifest = folder / "manifest.json"
     if manifest.is_file():
-        request = json.loads(manifest.read_text(encoding="utf-8")).get("request", {})
+        request = _request(manifest)
         if request.get("generator") == PHANTOM:
             return DataSource(PHANTOM, {name: request[name] for name in PHANTOM_ARGUMENTS if name in request})
         if "mask" in request:
             return DataSource("prepared", {"path": portable_path(folder)})
     loader = "folder" if (folder / "metadata.jsonl").is_file() else "saved"
     return DataSource(loader, {"path": portable_path(folder)})
+
+
+def _request(manifest: Path) -> dict[str, Any]:
+    """What a manifest says of how its data came about; nothing where it says something else."""
+    try:
+        content = read_json_file(manifest)
+    except DataFileError as error:
+        raise UnverifiableError(f"{manifest}: {error}") from None
+    request = content.get("request") if isinstance(content, dict) else None
+    return request if isinstance(request, dict) else {}
 
 
 def portable_path(folder: Path) -> str:

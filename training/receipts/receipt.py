@@ -1,6 +1,5 @@
 """Receipts as data: what they hold, reading and writing them, and what two of one measurement differ in."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from anatomy_vlm.processing.atomic_files import write_json
+from anatomy_vlm.processing.data_files import DataFileError, read_json_file
 from anatomy_vlm.training.receipts.errors import ReceiptError
 
 
@@ -100,11 +100,11 @@ def load_receipt(path: str | Path) -> Receipt:
         ReceiptError: no such file, not JSON, no receipt, or one of another version.
     """
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        values = read_json_file(path)
     except OSError as error:
         raise ReceiptError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except ValueError as error:
-        raise ReceiptError(f"{path}: not valid JSON ({error})") from None
+    except DataFileError as error:
+        raise ReceiptError(f"{path}: {error}") from None
     if not isinstance(values, dict) or "receipt_version" not in values:
         raise ReceiptError(f"{path}: no receipt; `anatomy-vlm evaluate ... --receipt FILE` writes one")
     found = str(values.pop("receipt_version"))
@@ -115,9 +115,43 @@ def load_receipt(path: str | Path) -> Receipt:
         receipt = Receipt(numbers=numbers, version=found, **values)
     except (TypeError, KeyError) as error:
         raise ReceiptError(f"{path}: not a whole receipt: {error}") from None
+    _check_kinds(receipt, str(path))
     if len({item.name for item in receipt.numbers}) != len(receipt.numbers):
         raise ReceiptError(f"{path}: two numbers of one name")
     return receipt
+
+
+_MODEL_KEYS: dict[str, Any] = {"source": str, "weights": str, "files": dict}
+_DATA_KEYS: dict[str, Any] = {
+    "loader": str, "arguments": dict, "split": str, "images": int, "patients": int, "ids": str, "labels": str,
+    "pixels": str | None, "mean_grey": float | int | None,
+}  # fmt: skip
+
+
+def _check_kinds(receipt: Receipt, where: str) -> None:
+    """Raises `ReceiptError` for values of other kinds than `receipt_schema.json` has them."""
+    texts = (("task", receipt.task), ("command", receipt.command), *(("numbers", n.name) for n in receipt.numbers))
+    wrong = [name for name, value in texts if not isinstance(value, str)]
+    mappings = ("settings", "data", "code", "libraries", "machine", "tolerances")
+    wrong += [name for name in mappings if not isinstance(getattr(receipt, name), dict)]
+    if wrong:
+        raise ReceiptError(f"{where}: not a whole receipt: '{wrong[0]}' is of another kind than receipts have it")
+    for item in receipt.numbers:
+        if not all(_is_number(x) or x is None for x in (item.value, item.low, item.high, item.baseline)):
+            raise ReceiptError(f"{where}: not a whole receipt: '{item.name}' is no number")
+    if not all(_is_number(x) for x in receipt.tolerances.values()) or "default" not in receipt.tolerances:
+        raise ReceiptError(f"{where}: not a whole receipt: 'tolerances' needs numbers, one of them 'default'")
+    rows: list[tuple[str, Any, dict[str, Any]]] = [(f"data {k}", v, _DATA_KEYS) for k, v in receipt.data.items()]
+    if receipt.model is not None:
+        rows.append(("model", receipt.model, _MODEL_KEYS))
+    for name, row, kinds in rows:
+        for key, kind in kinds.items():
+            if not isinstance(row, dict) or key not in row or not isinstance(row[key], kind):
+                raise ReceiptError(f"{where}: not a whole receipt: {name}: '{key}' is missing or of another kind")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def differences(old: Receipt, new: Receipt) -> list[str]:

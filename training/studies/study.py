@@ -7,8 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from anatomy_vlm.processing.data_files import DataFileError, parse_yaml, read_yaml_file
 from anatomy_vlm.training.recipe import Recipe, RecipeError, check_keys, load_recipe, parse_recipe, suggestion
 
 
@@ -104,7 +103,10 @@ def epochs_of(recipe: Recipe) -> float:
         settings = {**recipe.training, **stage.training}
         if "max_steps" in settings or "num_train_epochs" not in settings:
             raise RecipeError(f"recipe {recipe.name}, stage '{stage.name}': a study counts in num_train_epochs")
-        total += float(settings["num_train_epochs"])
+        epochs = settings["num_train_epochs"]
+        if not isinstance(epochs, int | float):
+            raise RecipeError(f"recipe {recipe.name}, stage '{stage.name}': num_train_epochs is no number")
+        total += float(epochs)
     return total
 
 
@@ -138,16 +140,18 @@ def load_study(source: str | Path, overrides: Iterable[str] = ()) -> Study:
         RecipeError: no such study, broken YAML, an unknown or missing key, or two variants of one name.
     """
     path = Path(source)
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
-    elif str(source) in study_names():
-        text = files("anatomy_vlm.training.studies").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
-    else:
-        raise RecipeError(f"{source}: no such study file; the package ships {', '.join(study_names())}")
     try:
-        values = dict(check_keys(yaml.safe_load(text), Study, str(source)))
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
+        if path.is_file():
+            read = read_yaml_file(path)
+        elif str(source) in study_names():
+            read = parse_yaml(files("anatomy_vlm.training.studies").joinpath(f"{source}.yaml").read_text("utf-8"))
+        else:
+            raise RecipeError(f"{source}: no such study file; the package ships {', '.join(study_names())}")
+    except DataFileError as error:
+        raise RecipeError(f"{source}: {error}") from None
+    # A key without a value stands for its default.
+    stated = {k: v for k, v in read.items() if v is not None} if isinstance(read, dict) else read
+    values = dict(check_keys(stated, Study, str(source)))
     variants = values["variants"]
     if not isinstance(variants, list) or not variants:
         raise RecipeError(f"{source}: 'variants' must be a list of at least one variant")
@@ -167,7 +171,10 @@ def load_study(source: str | Path, overrides: Iterable[str] = ()) -> Study:
         key, separator, value = override.partition("=")
         if not separator:
             raise RecipeError(f"--set {override}: expected KEY=VALUE, such as training.learning_rate=0.001")
-        settings[key] = yaml.safe_load(value)
+        try:
+            settings[key] = parse_yaml(value)
+        except DataFileError as error:
+            raise RecipeError(f"--set {key}: {error}") from None
     study = Study(**{**values, "set": settings})
     for name in (study.reference, *(name for question in study.questions for name in (question.of, question.without))):
         study.variant(name)
