@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--structures-per-film", type=positive_int, default=12, metavar="N", help="asked of a film (default: 12)"
     )
-    parser.add_argument("--workers", type=positive_int, default=2, metavar="N", help="that draw films (default: 2)")
+    parser.add_argument("--workers", type=whole_number, default=2, metavar="N", help="that draw films (default: 2)")
     parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: 0")
     parser.add_argument("--float32", action="store_true", help="no arithmetic in bfloat16")
     parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")

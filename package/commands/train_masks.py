@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--encoder-factor", type=float, default=0.3, metavar="F", help="rate of the tower; 0 freezes it (default: 0.3)"
     )
     parser.add_argument("--save-steps", type=whole_number, default=200, metavar="N", help="default: 200")
-    parser.add_argument("--workers", type=positive_int, default=2, metavar="N", help="that draw films (default: 2)")
+    parser.add_argument("--workers", type=whole_number, default=2, metavar="N", help="that draw films (default: 2)")
     parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: 0")
     parser.add_argument("--float32", action="store_true", help="no arithmetic in bfloat16")
     parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
@@ -38,10 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from transformers import AutoImageProcessor
 
-    from anatomy_vlm.hub_cards import REFERENCE_MODEL
+    from anatomy_vlm.hub_cards import REFERENCE_MODEL, writer_card
     from anatomy_vlm.training.export_masks import export_mask_model
     from anatomy_vlm.training.masks.film_shapes import drawn_or_kept
-    from anatomy_vlm.training.masks.writer_training import CODEC_WEIGHTS, WriterSettings, build_writer, train_writer
+    from anatomy_vlm.training.masks.writer_training import (
+        CODEC_WEIGHTS,
+        WriterSettings,
+        build_writer,
+        train_writer,
+        training_facts,
+    )
 
     settings = WriterSettings(
         steps=args.steps,
@@ -61,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     done = train_writer(model, shapes, image_processor, settings, args.out / "checkpoints", args.seed)
     size = {"height": model.config.image_size, "width": model.config.image_size}
     image_processor.size = size
-    folder = export_mask_model(model, args.out / "model", image_processor, half=True)
+    card = writer_card(shapes.names, training_facts(settings, args.films, done, source), model_id=args.out.name)
+    folder = export_mask_model(model, args.out / "model", image_processor, card, half=True)
     print(f"{folder}: loss {done['last_loss']}, {done['trained_weights']:,} trained weights")
     return 0

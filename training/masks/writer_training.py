@@ -204,3 +204,20 @@ def train_writer(
         "last_loss": losses[-1] if losses else None,
         "trained_weights": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
+
+
+def training_facts(
+    settings: WriterSettings, films: int, trained: dict[str, Any], source: str | Path
+) -> dict[str, str]:
+    """What a card says about a training."""
+    batching = settings.batching
+    loss = trained.get("last_loss")
+    return {
+        "films": f"{films:,} synthetic ones",
+        "vision tower from": Path(source).name if Path(source).is_dir() else str(source),
+        "steps": f"{settings.steps:,} of {settings.batch_size} films and {batching.structures_per_film} structures each",
+        "learning rate": f"{settings.learning_rate:g}, times {settings.encoder_factor:g} for the tower, cosine",
+        "arithmetic": "bfloat16 autocast" if settings.bf16 else "float32",
+        "trained weights": f"{trained['trained_weights']:,}",
+        "last loss": "-" if loss is None else f"{float(loss):.3f}",
+    }
