@@ -31,9 +31,13 @@ def one_line(text: object, longest: int = LONGEST_LINE) -> str:
     """
     raw = str(text)
     # Far more is never shown, and not worth looking at.
-    line = " ".join(raw[: 20 * longest].split())
-    line = "".join(character if character.isprintable() else "?" for character in line)
+    line = printable(" ".join(raw[: 20 * longest].split()))
     return line if len(line) <= longest else f"{line[: longest - 3]}..."
+
+
+def printable(text: str) -> str:
+    """A text with question marks for what no terminal can show, such as line breaks and control characters."""
+    return text if text.isprintable() else "".join(mark if mark.isprintable() else "?" for mark in text)
 
 
 def read_bounded(path: str | Path, max_bytes: int) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from anatomy_vlm.processing.data_files import one_line
+from anatomy_vlm.processing.data_files import one_line, printable
 
 
 class ImageReadError(ValueError):
@@ -18,7 +18,7 @@ class ImageReadError(ValueError):
     def __init__(self, path: str | os.PathLike[str], problem: str):
         self.path = os.fspath(path)
         self.problem = one_line(problem)
-        super().__init__(f"{one_line(self.path)}: {self.problem}")
+        super().__init__(f"{printable(self.path)}: {self.problem}")
 
 
 @dataclass(frozen=True)

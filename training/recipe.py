@@ -10,7 +10,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from anatomy_vlm.processing.data_files import DataFileError, one_line, parse_yaml, read_yaml_file
+from anatomy_vlm.processing.data_files import DataFileError, check_nesting, one_line, parse_yaml, read_yaml_file
 
 
 LOSSES = ("anatomy", "global", "fine")
@@ -245,6 +245,10 @@ def _stage(values: Any, where: str) -> StageRecipe:
 
 def parse_recipe(values: Any, where: str = "recipe") -> Recipe:
     """A `Recipe` of nested built-in types; `where` names the source in errors."""
+    try:
+        check_nesting(values)
+    except DataFileError as error:
+        raise RecipeError(f"{where}: {error}") from None
     values = dict(check_keys(values, Recipe, where))
     model = dict(check_keys(values["model"], ModelRecipe, f"{where}: model"))
     model["text"] = TextEncoder(**check_keys(model["text"], TextEncoder, f"{where}: model.text"))

@@ -326,7 +326,8 @@ def test_a_panicking_decoder_is_an_error_and_an_interrupt_is_not(tmp_path, monke
 
     monkeypatch.setattr(Dataset, "pixel_array", property(fail))
     error: BaseException = PanicException("index out of bounds")
-    expect_error(tmp_path, data_set(), "damaged", "index out of bounds")
+    # What a decoder says may quote the header, so only the kind of the error is told.
+    expect_error(tmp_path, data_set(), "damaged", "PanicException")
     error = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         read(tmp_path, data_set())
