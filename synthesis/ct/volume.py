@@ -5,11 +5,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from anatomy_vlm.processing.data_files import one_line
 from anatomy_vlm.synthesis.projection.placement import voxel_size_mm
 
 
 class CTReadError(ValueError):
     """A CT or label file that cannot be used; the message names the file and the cure."""
+
+    def __init__(self, message: object = ""):
+        super().__init__(one_line(message))
 
 
 @dataclass(frozen=True)

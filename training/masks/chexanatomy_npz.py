@@ -30,6 +30,8 @@ from anatomy_vlm.training.masks.codec_files import load_codec
 
 
 PUBLISHED = MaskGrammar()
+# A film of 120 million pixels of 8 bits.
+_MOST_BYTES = 120_000_000
 # What NumPy's own pickles of arrays and numbers are made of, in versions 1 and 2.
 _SAFE = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
 _SAFE |= {(f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")}
@@ -80,6 +82,14 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+def _member(archive: zipfile.ZipFile, name: str) -> BinaryIO:
+    """A member in memory; `zipfile` never unpacks more of it than the size that the archive states."""
+    size = archive.getinfo(name).file_size
+    if size > _MOST_BYTES:
+        raise ValueError(f"{name} unpacks to {size >> 20} MB, more than {_MOST_BYTES >> 20}")
+    return io.BytesIO(archive.read(name))
+
+
 def _read_object(file: BinaryIO) -> Any:
     """The one Python object of an `.npy` member, made of plain values alone."""
     version = np.lib.format.read_magic(file)
@@ -99,8 +109,8 @@ def read_npz(path: str | Path) -> CheXanatomyFilm:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            image = np.load(io.BytesIO(archive.read("img_array.npy")), allow_pickle=False)
-            metadata = _read_object(io.BytesIO(archive.read("metadata.npy")))
+            image = np.load(_member(archive, "img_array.npy"), allow_pickle=False)
+            metadata = _read_object(_member(archive, "metadata.npy"))
         if image.ndim != 2:
             raise ValueError(f"img_array has the shape {image.shape}, not (height, width)")
         shapes = {str(name): _shape(info, image.shape) for name, info in metadata["structure_info"].items()}

@@ -1,6 +1,7 @@
 """Arrays in files: NIfTI volumes, indices of regions in safetensors, the arrays of a published mask codec in npz."""
 
 import gzip
+import io
 import json
 import struct
 from pathlib import Path
@@ -12,8 +13,29 @@ import numpy as np
 from anatomy_vlm.neighbours import IndexFileError, RegionIndex
 from anatomy_vlm.synthesis.ct.nifti import read_nifti_ct, read_nifti_labels
 from anatomy_vlm.synthesis.ct.volume import CTReadError
+from anatomy_vlm.training.masks.chexanatomy_npz import CheXanatomyFileError, read_npz
 from fuzzing.expect import Finding, attempt, outcome
 from fuzzing.mutate import NUMBERS, bytes_of, data_of, dump_json
+
+
+_METADATA = {
+    "case": "c1", "orientation": "PA", "img_shape": (8, 6), "num_structures": 1, "absent": ["liver"],
+    "structure_info": {
+        "heart": {"label": "heart", "bbox": [1, 1, 5, 4], "segmentation_token": "<loc0001><loc0001><loc0009><loc0009>"}
+    },
+}  # fmt: skip
+RAN: list[int] = []
+
+
+class Runs:
+    """Calls `RAN.append` when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return (_ran, (1,))
+
+
+def _ran(number: int) -> None:
+    RAN.append(number)
 
 
 class Arrays:
@@ -33,8 +55,11 @@ class Arrays:
         self.bombs = [gzip.compress(volume_header((2000, 2000, 2000), 16) + bytes(2**24), 1)]
 
     def case(self, random: Random) -> str:
-        if random.random() < 0.4:
+        draw = random.random()
+        if draw < 0.35:
             return self._index(random)
+        if draw < 0.6:
+            return self._npz(random)
         data = self._volume(random)
         path = self.folder / random.choice(("x.nii", "x.nii.gz"))
         if random.random() < 0.01:
@@ -47,6 +72,29 @@ class Arrays:
             read = random.choice((read_nifti_ct, read_nifti_labels))
             volume = attempt(CTReadError, read, path)
             return f"{read.__name__} {outcome(volume)}"
+        finally:
+            path.unlink()
+
+    def _npz(self, random: Random) -> str:
+        """CheXanatomy's files: an array and a pickled dictionary of odd values, or with calls that may not be made."""
+        image = np.zeros(random.choice(((8, 6), (0, 3), (4,), (2, 3, 4))), random.choice((np.uint8, np.float32, bool)))
+        metadata: Any = data_of(random, _METADATA)
+        if random.random() < 0.2:
+            metadata = {"x": random.choice((Runs(), np.float64(1), np.zeros(3), {1}, b"x", 1j, Path("x")))}
+        stream = io.BytesIO()
+        try:
+            np.savez_compressed(stream, img_array=image, metadata=np.array(metadata, dtype=object))
+        except (RecursionError, ValueError):
+            return "npz unwritten"
+        data = stream.getvalue()
+        path = self.folder / "x.npz"
+        path.write_bytes(bytes_of(random, data) if random.random() < 0.3 else data)
+        try:
+            film = attempt(CheXanatomyFileError, read_npz, path)
+            if RAN:
+                RAN.clear()
+                raise Finding("a call of the pickle was made")
+            return f"npz {outcome(film)}"
         finally:
             path.unlink()
 

@@ -84,7 +84,7 @@ def repeated_deflate(block: bytes, times: int, first: bytes = b"", raw: bool = F
 def nested(random: Random, depth: int | None = None) -> Any:
     """Lists or objects within each other, up to some thousands deep."""
     value: Any = random.choice((1, "x", None))
-    for _ in range(depth or random.choice((3, 20, 70, 400, 990, 5000, 60_000))):
+    for _ in range(depth or random.choice((3, 20, 70, 400, 990, 5000, 20_000))):
         value = [value] if random.random() < 0.5 else {"a": value}
     return value
 
