@@ -83,6 +83,11 @@ def understood(command: str, extras: set[str]) -> None:
             check_overrides(parsed_by(run.parser(), rest[after + 1 :], command))
         case ["python", "-m", "pytest", folder, *_]:
             assert (ROOT / folder).exists(), command
+        case ["python", "-m", module, *options] if module.startswith("anatomy_vlm."):
+            path = ROOT / Path(*module.split(".")[1:]).with_suffix(".py")
+            source = path.read_text(encoding="utf-8")
+            missing = [word for word in options if word.startswith("--") and f'"{word}"' not in source]
+            assert not missing, f"{command}: {module} has no {missing}"
         case ["python", script, *options] if script.endswith(".py"):
             source = (ROOT / script).read_text(encoding="utf-8")
             missing = [word for word in options if word.startswith("--") and f'"{word}"' not in source]

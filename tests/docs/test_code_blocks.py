@@ -10,6 +10,7 @@ import yaml
 # Blocks that cannot be run or checked here, by page and a piece of their text, and why.
 NOT_RUN = {
     ("docs/backbones.md", "microsoft/rad-dino"): "fetches two towers from the Hub",
+    ("docs/vlm.md", "outputs/paligemma2/model"): "asks a model of 3 billion weights; tests/vlm asks tiny ones",
     ("docs/evidence.md", "films.safetensors"): "reads an index of a large set; tests/cli/test_evidence.py runs it",
 }
 NOT_CHECKED = {
@@ -82,6 +83,7 @@ def test_a_wrong_command_is_found(check_command):
         'pip install -e ".[everything]"',
         "python benchmarks/scaling.py --no-such-option",
         "python benchmarks/not_there.py",
+        "python -m anatomy_vlm.training.masks.vlm_training --no-such-option",
         "curl example.org",
     ):
         with pytest.raises((AssertionError, ValueError, OSError)):

@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 from anatomy_vlm.modeling.mask_codec_anatomy_vlm import RasterCodec
 from anatomy_vlm.modeling.mask_raster_anatomy_vlm import crop_to_box, mask_box
 from anatomy_vlm.processing.atomic_files import replacing
+from anatomy_vlm.processing.data_files import one_line
 from anatomy_vlm.processing.mask_text_anatomy_vlm import MaskGrammar, read_answer
 from anatomy_vlm.training.masks.codec_files import load_codec
 
@@ -124,7 +125,7 @@ def read_npz(path: str | Path) -> CheXanatomyFilm:
     except FileNotFoundError:
         raise CheXanatomyFileError(f"{path}: there is no such file") from None
     except Exception as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        reason = f"no {error}" if isinstance(error, KeyError) else one_line(error, 300)
         raise CheXanatomyFileError(f"{path}: not a training file of CheXanatomy: {reason}") from error
 
 
@@ -165,7 +166,8 @@ def write_npz(
     """
     if codec.code_sizes != (1024,) * 4 + (128,) * 16:
         raise ValueError("CheXanatomy's files hold PaliGemma's tokens, 4 of 1024 and 16 of 128; name such a codec")
-    gone, boxes, rasters = list(absent), {}, []
+    gone, rasters = list(absent), []
+    boxes: dict[str, list[int]] = {}
     for name, mask in masks.items():
         if mask.shape != image.shape:
             raise ValueError(f"{path}: the mask of {name!r} is {mask.shape}, but the film {image.shape}")

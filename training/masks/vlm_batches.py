@@ -1,5 +1,6 @@
 """Batches for any image-text-to-text model: prompts as its processor makes them, then the answers, labelled alone."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,12 +53,15 @@ class VLMBatcher:
     def encode(self, image: np.ndarray | Image.Image, prompt: str) -> dict[str, torch.Tensor]:
         """Inputs of one prompt, a batch of one."""
         picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
-        inputs = self.processor(
-            text=[self.prompt_text(prompt)],
-            images=[picture.convert("RGB")],
-            return_tensors="pt",
-            **self.image_options,
-        )
+        with warnings.catch_warnings():
+            # PaliGemma's processor asks NumPy for a copy of tensors in a way that is going out.
+            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+            inputs = self.processor(
+                text=[self.prompt_text(prompt)],
+                images=[picture.convert("RGB")],
+                return_tensors="pt",
+                **self.image_options,
+            )
         # PaliGemma's processor makes labels of what it takes for the answer; here answers are added below.
         return {name: value for name, value in inputs.items() if torch.is_tensor(value) and name != "labels"}
 
