@@ -66,7 +66,8 @@ def base_models(recipe: Mapping[str, Any]) -> list[str]:
     text = model.get("text") or {}
     # An Anatomy-VLM brings its own text encoder.
     if not model.get("pretrained"):
-        found += [text.get("name"), PACKAGED.get(text.get("package"), (text.get("package"),))[0]]
+        package = text.get("package")
+        found += [text.get("name"), PACKAGED[package][0] if package in PACKAGED else package]
     return [str(name) for name in found if name]
 
 

@@ -80,7 +80,8 @@ def _licence(name: str, extras: set[str]) -> Licence:
         return Licence(name, wanted, "", "not installed")
     classifiers = [c.rpartition(" :: ")[2] for c in about.get_all("Classifier") or [] if c.startswith("License ::")]
     # An expression is exact, a classifier is one of a list, and the old field may hold the whole text.
-    text = about.get("License-Expression") or ", ".join(classifiers) or (about.get("License") or "").strip()
+    expression, field = ((about.get_all(name) or [""])[0] for name in ("License-Expression", "License"))
+    text = expression or ", ".join(classifiers) or field.strip()
     text = text.splitlines()[0][:80] if text else ""
     if COPYLEFT.search(text):
         return Licence(name, wanted, text, "copyleft")

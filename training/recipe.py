@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -193,9 +194,9 @@ def _fits(value: Any, hint: Any) -> bool:
     if isinstance(hint, UnionType):
         return any(_fits(value, kind) for kind in kinds)
     origin = get_origin(hint)
-    if origin is list:
+    if origin in (list, Sequence):  # YAML has lists only
         return isinstance(value, list) and all(_fits(item, kinds[0]) for item in value)
-    if origin is dict:
+    if origin in (dict, Mapping):
         return isinstance(value, dict) and all(_fits(k, kinds[0]) and _fits(v, kinds[1]) for k, v in value.items())
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -206,7 +207,7 @@ def _wanted(hint: Any) -> str:
     names = {str: "text", int: "a whole number", float: "a number", type(None): "null"}
     if isinstance(hint, UnionType):
         return " or ".join(_wanted(kind) for kind in get_args(hint))
-    kinds = {list: "a list", dict: "a mapping of keys that are texts"}
+    kinds = {list: "a list", Sequence: "a list", dict: "a mapping of keys that are texts"}
     return names.get(hint) or kinds.get(get_origin(hint) or hint, "a mapping")
 
 

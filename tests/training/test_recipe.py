@@ -3,8 +3,11 @@
 import pytest
 import yaml
 
+from anatomy_vlm.training.augmentation import Augmentation
+from anatomy_vlm.training.batches import LabelOptions
 from anatomy_vlm.training.recipe import RecipeError, load_recipe, parse_recipe, recipe_names
 from anatomy_vlm.training.run import claim_output, with_overrides
+from anatomy_vlm.training.setup import options
 from anatomy_vlm.training.stages import training_arguments
 
 
@@ -24,6 +27,16 @@ def changed(path: str, value) -> dict:
         target = target[int(key)] if isinstance(target, list) else target[key]
     target[last] = value
     return values
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_options_of_shipped_recipes_are_valid(name):
+    recipe = load_recipe(name)
+    labels = options(LabelOptions, recipe.labels, name)
+    options(Augmentation, recipe.augmentation, name)
+    assert list(labels.findings or []) == recipe.labels.get("findings", [])
+    with pytest.raises(RecipeError, match="'findings' must be a list or null, not"):
+        options(LabelOptions, {"findings": "pleural effusion"}, name)
 
 
 @pytest.mark.parametrize("name", recipe_names())
