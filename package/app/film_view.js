@@ -118,9 +118,6 @@ function render() {
     event.preventDefault();
     select(names[Math.min(names.length - 1, Math.max(0, target))]);
   });
-  list.addEventListener("focus", () => {
-    if (state.selected === null) select(view.regions[0].name);
-  });
 
   function place(event) {
     const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
@@ -211,11 +208,12 @@ function render() {
     labels.replaceChildren();
     if (!width) return;
     const unit = view.width / width;
-    const size = 13 * unit;
+    const small = width < 480;
+    const size = (small ? 11 : 13) * unit;
     const taken = [];
     const rank = ({ name, strong }) => (name === state.hovered ? 0 : name === state.selected ? 1 : strong ? 2 : 3);
     const wanted = view.regions.filter(
-      (region) => region.found && (rank(region) < 2 || (state.boxes !== "none" && region.main)),
+      (region) => region.found && (rank(region) < 2 || (state.boxes !== "none" && (small ? region.strong : region.main))),
     );
     for (const region of wanted.sort((one, other) => rank(one) - rank(other))) {
       const text = make("svg:text", { "font-size": size, fill: region.colour }, region.label);
@@ -303,7 +301,7 @@ function findings(view) {
       make("td", {}, bar(item.score, item.threshold, item.called)),
       make("td", {}, item.called ? "above" : "below"),
     );
-  const head = ["finding", "score", "threshold", "", "threshold is"];
+  const head = ["finding", "score", "threshold", "", "the score is"];
   section.append(
     make(
       "div", { class: "av-scroll", tabindex: "0", role: "region", "aria-label": "Table of findings" },

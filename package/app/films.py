@@ -4,6 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
+from anatomy_vlm.input_files import IMAGE_SUFFIXES
 from anatomy_vlm.prediction import DecodedFilm
 from anatomy_vlm.processing.image_io import ImageReadError, read_image
 
@@ -20,12 +21,21 @@ def take_film(upload: str | os.PathLike[str], name: str) -> DecodedFilm:
     Raises:
         ValueError: one line on what is wrong with the file, without its name.
     """
+    path = Path(upload)
+    suffix = path.suffix.lower() if path.suffix.lower() in IMAGE_SUFFIXES else ""
+    neutral = path.with_name(f"{name}{suffix}")
     try:
-        image = read_image(upload)
+        # Libraries quote the path of what they cannot read.
+        neutral = path.replace(neutral)
+        image = read_image(neutral)
     except ImageReadError as error:
-        raise ValueError(f"The file cannot be read as a film: {' '.join(error.problem.split())}.") from None
+        problem = " ".join(error.problem.replace(str(neutral), neutral.name).split())
+        raise ValueError(f"The file cannot be read as a film: {problem}.") from None
+    except FileNotFoundError:
+        raise ValueError("The file is not there any more: choose it again.") from None
     finally:
-        discard(upload)
+        discard(path)
+        discard(neutral)
     kind = str(image.metadata.get("format") or "image")
     return DecodedFilm(f"{name}.{_SUFFIXES.get(kind, kind.lower())}", image)
 

@@ -24,7 +24,7 @@ def find_mask_reader(source: str | Path | None, device: str | None = None) -> Ma
     """
     from anatomy_vlm.training.model_folder import load_mask_writer
 
-    if source is None and not REFERENCE_WRITER.is_dir():
+    if source is None and not (REFERENCE_WRITER / "config.json").is_file():
         return None
     model, image_processor = load_mask_writer(REFERENCE_WRITER if source is None else source)
     return MaskReader(model, image_processor, device)

@@ -25,8 +25,13 @@ def film_file(label: str, **options: Any) -> gr.File:
             raise gr.Error("Choose a file; addresses are not fetched.", print_exception=False)
         return await move(url_or_file_path)
 
+    def path_of(payload: Any) -> str | None:
+        # Gradio's own leaves an empty temporary file with every upload.
+        return None if payload is None else str(payload.path)
+
     # Of the instance: a class of ours would be a component that has a frontend of its own.
     component.async_move_resource_to_block_cache = move_file  # type: ignore[method-assign]
+    component.preprocess = path_of  # type: ignore[method-assign]
     return component
 
 
@@ -35,7 +40,7 @@ def build_page(handlers: Handlers, *, max_megabytes: int, place: str) -> gr.Bloc
 
     Args:
         handlers: what it calls.
-        max_megabytes: what is said about the size of files; the server is told by `launch`.
+        max_megabytes: what is said about the size of files.
         place: where films are read, in words.
     """
     service = handlers.service
@@ -57,7 +62,7 @@ def build_page(handlers: Handlers, *, max_megabytes: int, place: str) -> gr.Bloc
                 buttons = {what: gr.Button(label, size="sm") for what, label in _FILES.items()}
                 buttons["comparison"] = gr.Button("Comparison (HTML)", size="sm", visible=service.can_compare)
             with gr.Tabs():
-                with gr.Tab("Your own texts"):
+                with gr.Tab("Your texts"):
                     prompts = gr.Textbox(
                         label="Texts to score in the film and in each region, one in a line",
                         placeholder="fluid at the left lung base\nno fluid at the left lung base",
@@ -75,7 +80,7 @@ def build_page(handlers: Handlers, *, max_megabytes: int, place: str) -> gr.Bloc
                     comparison = gr.HTML(None, **_script("page_view.js"), elem_id="comparison")
                 with gr.Tab("Masks", visible=bool(service.structures)):
                     names = [(name.replace("_", " "), name) for name in service.structures]
-                    structures = gr.CheckboxGroup(names, label="Structures", elem_id="structures")
+                    structures = gr.Dropdown(names, multiselect=True, label="Structures", elem_id="structures")
                     draw = gr.Button("Draw the masks", variant="primary")
         download = gr.HTML(None, **_script("download.js"))
 
@@ -145,11 +150,6 @@ def build_page(handlers: Handlers, *, max_megabytes: int, place: str) -> gr.Bloc
     return page
 
 
-def styles() -> str:
-    """The style sheet of the page."""
-    return files("anatomy_vlm.app").joinpath("app.css").read_text(encoding="utf-8")
-
-
 def _script(name: str) -> dict[str, Any]:
     """What makes an HTML component of ours: nothing in it but what its script builds."""
     script = files("anatomy_vlm.app").joinpath(name).read_text(encoding="utf-8")
@@ -161,4 +161,4 @@ def _key(request: gr.Request) -> str:
     return str(request.session_hash)
 
 
-__all__ = ["build_page", "film_file", "styles"]
+__all__ = ["build_page", "film_file"]

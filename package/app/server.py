@@ -5,12 +5,12 @@ import shutil
 import signal
 import tempfile
 import threading
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from anatomy_vlm.app.gallery import Gallery
 from anatomy_vlm.app.handlers import Handlers
@@ -21,6 +21,8 @@ from anatomy_vlm.hub_cards import REFERENCE_MODEL
 LOCAL = "127.0.0.1"
 MAX_MEGABYTES = 64
 _LOCAL_HOSTS = (LOCAL, "localhost", "::1")
+_HERE = "Films are read on this computer and sent nowhere."
+_THERE = "Films are sent to the server of this page, read in its memory, and forgotten when you leave."
 _EXTRA = 'the app needs Gradio: pip install "anatomy-vlm[app]"'
 
 
@@ -50,12 +52,13 @@ class AppSettings:
     open_browser: bool = False
 
 
+@dataclass(frozen=True)
 class RunningApp:
-    """An app that is being served: `url`, `handlers`, and `folder`, where uploads lie until they are read."""
+    """An app that is being served: its address, what answers, and the folder where uploads lie until they are read."""
 
-    def __init__(self, url: str, handlers: Handlers, folder: Path, page: Any) -> None:
-        self.url, self.handlers, self.folder, self._page = url, handlers, folder, page
-        self.stopped = threading.Event()
+    url: str
+    handlers: Handlers
+    folder: Path
 
 
 @contextmanager
@@ -74,51 +77,30 @@ def running_app(settings: AppSettings | None = None, service: FilmService | None
     chosen = settings or AppSettings()
     with _temporary_root() as folder:
         try:
-            from anatomy_vlm.app.page import build_page, styles
+            from anatomy_vlm.app.page import build_page
+            from anatomy_vlm.app.web import serving
         except ImportError as error:
             if (error.name or "").partition(".")[0].startswith("gradio"):
                 raise ImportError(_EXTRA) from None
             raise
-        import gradio as gr
-
-        handlers = Handlers(
-            service or FilmService.load(chosen.model, mask_model=chosen.mask_model, device=chosen.device,
-                                        bf16=chosen.bf16),
-            Gallery() if chosen.examples else None,
-        )  # fmt: skip
-        local = chosen.host in _LOCAL_HOSTS
-        place = "Films are read on this computer and sent nowhere." if local else (
-            "Films are sent to the server of this page, read in its memory, and forgotten when you leave."
-        )  # fmt: skip
-        page = build_page(handlers, max_megabytes=chosen.max_megabytes, place=place)
-        system = ["ui-sans-serif", "system-ui", "sans-serif"]
-        try:
-            _, url, _ = page.launch(
-                server_name=chosen.host,
-                server_port=chosen.port,
-                max_file_size=chosen.max_megabytes * 2**20,
-                share=False,
-                ssr_mode=False,
-                show_error=True,
-                enable_monitoring=False,
-                footer_links=[],
-                run_history=False,
-                inbrowser=chosen.open_browser,
-                prevent_thread_lock=True,
-                quiet=True,
-                # Fonts of the computer: those of Gradio's themes would be fetched.
-                theme=gr.themes.Default(font=system, font_mono=["ui-monospace", "monospace"]),
-                css=styles(),
+        if service is None:
+            service = FilmService.load(
+                chosen.model, mask_model=chosen.mask_model, device=chosen.device, bf16=chosen.bf16
             )
-            yield RunningApp(url, handlers, folder, page)
-        finally:
-            page.close(verbose=False)
+        handlers = Handlers(service, Gallery() if chosen.examples else None)
+        local = chosen.host in _LOCAL_HOSTS
+        page = build_page(handlers, max_megabytes=chosen.max_megabytes, place=_HERE if local else _THERE)
+        limit = chosen.max_megabytes * 2**20
+        with serving(page, chosen.host, chosen.port, max_bytes=limit, hosts=_LOCAL_HOSTS if local else ()) as url:
+            yield RunningApp(url, handlers, folder)
 
 
 def serve(settings: AppSettings) -> int:
     """Serve the app until it is interrupted (Ctrl+C, SIGTERM); returns an exit status."""
     with _stopped_by_signals() as stop, running_app(settings) as app:
         print(f"Anatomy-VLM at {app.url} (Ctrl+C stops it)", flush=True)
+        if settings.open_browser:
+            webbrowser.open(app.url)
         if settings.host not in _LOCAL_HOSTS:
             print(
                 "Whoever reaches this address can use it: put it behind something that asks for a password.",
