@@ -22,6 +22,8 @@ PAGES = {
     "reference-checkpoint.md": "hub_cards/phantom-reference/README.md",
     "security.md": "SECURITY.md",
 }
+# Groups of the navigation for pages that `mkdocs.yml` does not name; the others come last among the guides.
+PLACES = {"vlm.md": "Training"}
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 _source_tree = tempfile.TemporaryDirectory(prefix="anatomy-vlm-docs-")
 
@@ -40,10 +42,10 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
             if "." in name:
                 (package / name.partition(".")[2]).symlink_to(ROOT / folder)
     there = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
-    unlisted = sorted(there - listed(config.nav))
-    if unlisted:
-        # A new page is better shown last than not at all.
-        config.nav.append({"More": unlisted})
+    groups = {title: pages for entry in config.nav for title, pages in entry.items()}
+    for page in sorted(there - listed(config.nav)):
+        # A page that nobody has put into the navigation is better shown last than not at all.
+        groups[PLACES.get(page, "Guides")].append(page)
     config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [_source_tree.name]
     return config
 

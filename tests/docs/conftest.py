@@ -1,6 +1,7 @@
 """The pages, their code blocks, and a folder with what the examples read."""
 
 import argparse
+import importlib.util
 import re
 import shlex
 from dataclasses import dataclass
@@ -88,6 +89,14 @@ def understood(command: str, extras: set[str]) -> None:
             source = path.read_text(encoding="utf-8")
             missing = [word for word in options if word.startswith("--") and f'"{word}"' not in source]
             assert not missing, f"{command}: {module} has no {missing}"
+        case ["python", "-m", module, *options]:
+            found = importlib.util.find_spec(module)
+            assert found is not None and found.origin, f"{command}: no such module"
+            source = Path(found.origin).read_text(encoding="utf-8")
+            missing = [word for word in options if word.startswith("--") and f'"{word}"' not in source]
+            # Options may be declared in the modules beside it.
+            beside = "".join(path.read_text(encoding="utf-8") for path in Path(found.origin).parent.glob("*.py"))
+            assert all(f'"{word}"' in beside for word in missing), f"{command}: {module} has no {missing}"
         case ["python", script, *options] if script.endswith(".py"):
             source = (ROOT / script).read_text(encoding="utf-8")
             missing = [word for word in options if word.startswith("--") and f'"{word}"' not in source]

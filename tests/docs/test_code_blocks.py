@@ -6,11 +6,14 @@ import json
 import pytest
 import yaml
 
+from anatomy_vlm.hub_cards import REFERENCE_WRITER
+
 
 # Blocks that cannot be run or checked here, by page and a piece of their text, and why.
 NOT_RUN = {
     ("docs/backbones.md", "microsoft/rad-dino"): "fetches two towers from the Hub",
     ("docs/vlm.md", "outputs/paligemma2/model"): "asks a model of 3 billion weights; tests/vlm asks tiny ones",
+    ("docs/vlm.md", "outputs/paligemma2"): "weights of a training that starts from a gated checkpoint",
     ("docs/evidence.md", "films.safetensors"): "reads an index of a large set; tests/cli/test_evidence.py runs it",
 }
 NOT_CHECKED = {
@@ -47,6 +50,8 @@ def test_python_runs(documents, home, monkeypatch, capsys):
         for block in blocks:
             if block.language != "python" or page in WALKED or excepted(NOT_RUN, page, block.text):
                 continue
+            if "REFERENCE_WRITER" in block.text and not REFERENCE_WRITER.is_dir():
+                continue  # a checkout before its weights were made
             ran += 1
             if block.text.lstrip().startswith(">>>"):
                 examples = doctest.DocTestParser().get_doctest(block.text, names, block.where, page, 0)
