@@ -90,9 +90,9 @@ with torch.no_grad():
 tuple(outputs.logits_per_image.shape), tuple(outputs.logits_per_region.shape)
 ```
 
-(films, texts) and (films, regions, texts). The margin of the statement over its denial is read in the regions where the
-finding can be; nobody states a large heart of a lung, so training never taught an answer there, and what the matrix
-holds for such a pair means nothing.
+(films, texts) and (films, regions, texts). The margin of the statement over its denial is read in the regions where
+the finding can be; nobody states a large heart of a lung, so training never taught an answer there, and what the
+matrix holds for such a pair means nothing.
 
 ```
 from anatomy_vlm.processing.vocabulary import REGION_NAMES, get_finding
