@@ -12,8 +12,10 @@ from .tables import VocabularyError, load_table
 
 
 SIDES: tuple[Side, Side] = ("right", "left")
-_WORDS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh")
-_WORDS += ("twelfth",)
+_WORDS = (
+    *("first", "second", "third", "fourth", "fifth", "sixth"),
+    *("seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"),
+)
 _ORDINALS = ("1st", "2nd", "3rd", *(f"{number}th" for number in range(4, 13)))
 _SEPARATORS = re.compile(r"[,;]")
 
@@ -197,7 +199,7 @@ def _nearest(key: str, known: dict[str, str]) -> list[str]:
     found: dict[str, None] = {}
     for name in dict.fromkeys(pool[match] for match in matches):
         mirror = _BY_KEY[_key(name)].mirror if _key(name) in _BY_KEY else None
-        found |= dict.fromkeys([name, mirror] if mirror in pool.values() else [name])
+        found |= dict.fromkeys([name, mirror] if mirror is not None and mirror in pool.values() else [name])
     return list(found)[:4]
 
 

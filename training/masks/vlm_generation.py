@@ -61,12 +61,18 @@ class VLMWriter:
             batch_size: Questions at once.
             max_new_tokens: Most tokens of an answer; None allows for what is asked.
         """
-        answers = []
-        for start in range(0, len(prompts), batch_size):
-            some = prompts[start : start + batch_size]
-            batch = self.batcher.prompt_batch(images[start : start + batch_size], some)
-            most = max_new_tokens or max(self._most_tokens(prompt) for prompt in some)
-            answers += self._write(batch, some, most)
+        answers = [""] * len(prompts)
+        # A caption may say anything, and so may what is said about the film itself.
+        ruled = [self.well_formed and prompt.startswith(("detect ", "segment ")) for prompt in prompts]
+        for rule in (True, False):
+            chosen = [index for index, kind in enumerate(ruled) if kind == rule]
+            for start in range(0, len(chosen), batch_size):
+                places = chosen[start : start + batch_size]
+                some = [prompts[index] for index in places]
+                batch = self.batcher.prompt_batch([images[index] for index in places], some)
+                most = max_new_tokens or max(self._most_tokens(prompt) for prompt in some)
+                for index, text in zip(places, self._write(batch, some, most, rule), strict=True):
+                    answers[index] = text
         return answers
 
     def masks(
@@ -102,7 +108,11 @@ class VLMWriter:
         found: dict[str, MaskAnswer] = {}
         for group, text in zip(groups, self.answer([square] * len(prompts), prompts, batch_size=batch_size)):
             keys = {asked[name].lower(): name for name in group}
-            found |= match_structures(read_answer(text, self.grammar), keys)
+            answers = read_answer(text, self.grammar)
+            if task == "segment":
+                # A box whose shape is missing or malformed is no mask.
+                answers = [answer for answer in answers if len(answer.codes) > 4]
+            found |= match_structures(answers, keys)
         side = len(square)
         top, left = (side - height) // 2, (side - width) // 2
         masks = {}
@@ -125,7 +135,7 @@ class VLMWriter:
     def _most_tokens(self, prompt: str) -> int:
         return (prompt.count(";") + 1) * (self.vlm.codec.num_codes + _NAME_TOKENS) + 2
 
-    def _write(self, batch: dict[str, torch.Tensor], prompts: Sequence[str], most: int) -> list[str]:
+    def _write(self, batch: dict[str, torch.Tensor], prompts: Sequence[str], most: int, rule: bool) -> list[str]:
         model = self.vlm.model
         dtype = next(model.parameters()).dtype
         inputs: dict[str, Any] = {
@@ -141,16 +151,13 @@ class VLMWriter:
             repetition_penalty=1.0,
             eos_token_id=self.batcher.eos,
             pad_token_id=self.batcher.pad,
-            logits_processor=self._constraint(prompts, batch["input_ids"].shape[1], most),
+            logits_processor=self._grammar(prompts, batch["input_ids"].shape[1], most) if rule else None,
         )
         if not self.vlm.encoder_decoder:
             written = written[:, batch["input_ids"].shape[1] :]
         return [self._text(ids) for ids in written.tolist()]
 
-    def _constraint(self, prompts: Sequence[str], length: int, most: int) -> list[MaskGrammarLogitsProcessor] | None:
-        # A caption may say anything, and so may what is said about the film itself.
-        if not self.well_formed or not all(prompt.startswith(("detect ", "segment ")) for prompt in prompts):
-            return None
+    def _grammar(self, prompts: Sequence[str], length: int, most: int) -> list[MaskGrammarLogitsProcessor]:
         # A decoder of its own writes the token that begins texts first, as it was taught.
         lead = self.batcher.answer_ids("")[:-1]
         length = 1 if self.vlm.encoder_decoder else length
