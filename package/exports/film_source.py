@@ -1,5 +1,6 @@
 """The file that a film came from: its DICOM header, and where a displayed pixel lies among the stored ones."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,11 +21,25 @@ _PATIENT_AND_STUDY = (
     "SpecificCharacterSet", "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyInstanceUID",
     "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
-_IMAGE = (
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "Modality",
-    "FrameOfReferenceUID", "Rows", "Columns", "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing",
-    "PatientOrientation",
-)  # fmt: skip
+# No Frame of Reference and no spacing: a projection has neither place nor thickness, and pixels are matched to pixels.
+# (Of a spacing highdicom would make Pixel Measures without Slice Thickness, which it does not read again.)
+_IMAGE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "Rows", "Columns")
+_PERSON = re.compile(r"[^=]{0,64}(=[^=]{0,64}){0,2}")
+# What is no value of its kind (PS3.5 section 6.2) is taken as unknown.
+_DATE = re.compile(r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
+_TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")
+_SHORT, _LONG = re.compile(r".{0,16}"), re.compile(r".{0,64}")
+_FORMS = {
+    "PatientBirthDate": _DATE,
+    "StudyDate": _DATE,
+    "StudyTime": _TIME,
+    "PatientSex": re.compile("[MFO]"),
+    "PatientID": _LONG,
+    "PatientName": _PERSON,
+    "ReferringPhysicianName": _PERSON,
+    "StudyID": _SHORT,
+    "AccessionNumber": _SHORT,
+}
 _REQUIRED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID", "Rows", "Columns")
 
 
@@ -91,7 +106,7 @@ class FilmSource:
                 f"{self.path}: {what} refers to a DICOM image, and this is none; "
                 "give the DICOM file, or choose another format"
             )
-        missing = [keyword for keyword in _REQUIRED if not self.header.get(keyword)]
+        missing = [keyword for keyword in _REQUIRED if not _value(self.header, keyword)]
         if missing:
             raise FilmSourceError(
                 f"{self.path}: {what} needs {', '.join(missing)}, which its header lacks; export it again"
@@ -100,7 +115,8 @@ class FilmSource:
 
         reduced = Dataset()
         for keyword in (*_PATIENT_AND_STUDY, *_IMAGE):
-            if keyword in self.header:
+            value = _value(self.header, keyword)
+            if value is not None and (keyword not in _FORMS or _FORMS[keyword].fullmatch(str(value))):
                 reduced[keyword] = self.header[keyword]
         for keyword in (*_PATIENT_AND_STUDY[1:], "Modality"):
             if keyword not in reduced:
@@ -154,6 +170,15 @@ class FilmSource:
         ends = [corner + 0.5 + (y - 0.5) * down + (x - 0.5) * right for x, y in ((x0, y0), (x1, y1))]
         (top, bottom), (left, end) = (sorted(float(point[axis]) for point in ends) for axis in (0, 1))
         return left, top, end, bottom
+
+
+def _value(header: Any, keyword: str) -> Any:
+    """The value of an attribute; None where there is none, or nothing that can be read."""
+    try:
+        return header[keyword].value if keyword in header else None
+    except Exception:
+        # pydicom parses a value when it is asked for, and raises nearly anything on damaged bytes.
+        return None
 
 
 __all__ = ["RESEARCH_ONLY", "FilmSource", "FilmSourceError"]

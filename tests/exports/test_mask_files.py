@@ -141,6 +141,49 @@ def test_seg_codes_structures_sides_and_maker_and_takes_no_more_of_the_patient_t
     assert b"/home/me" not in content
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"PixelSpacing": None},
+        {"PixelSpacing": [0, 0]},
+        {"PixelSpacing": [0.3, 0.25]},
+        {"FrameOfReferenceUID": "2.25.9"},
+        {"PatientSex": "FEMALE"},
+        {"PatientSex": None, "StudyDate": "", "AccessionNumber": None},
+        {"StudyID": "a study whose identifier is long", "ReferringPhysicianName": "Poe^Edgar"},
+        {"PatientName": None, "PatientID": ""},
+    ],
+)
+def test_seg_takes_headers_as_they_are_met(tmp_path, dicom_film, odd):
+    hd = pytest.importorskip("highdicom", reason="the extra `dicom-export` is not installed")
+    masks = film_masks()
+    (path,) = write_masks(tmp_path / "out", masks, dicom_film(**odd), "seg")
+    segmentation = hd.seg.segread(path)
+    pixels = segmentation.get_pixels_by_source_instance(["2.25.1234"], ignore_spatial_locations=True)[0]
+    for index, mask in enumerate(masks.values()):
+        assert np.array_equal(pixels[..., index].astype(bool), mask)
+    kept = {"PatientName": "Doe^Jane", "PatientID": "SECRET-77", **odd}
+    assert str(segmentation.PatientName or "") == str(kept["PatientName"] or "")
+    assert segmentation.PatientID == kept["PatientID"] and not segmentation.PatientSex and not segmentation.StudyID
+
+
+def test_seg_takes_broken_values_as_unknown_and_does_not_repeat_them(tmp_path, dicom_film, recwarn):
+    hd = pytest.importorskip("highdicom", reason="the extra `dicom-export` is not installed")
+    pydicom = pytest.importorskip("pydicom")
+    path = dicom_film(PatientBirthDate="19500101", StudyDate="20200102", StudyTime="101112")
+    # What no writer would let through, as old archives hold it.
+    broken = path.read_bytes()
+    for before, after in ((b"19500101", b"Smith 50"), (b"20200102", b"2020.01."), (b"101112", b"10h11m")):
+        assert broken.count(before) == 1
+        broken = broken.replace(before, after)
+    path.write_bytes(broken)
+    assert pydicom.dcmread(path)["PatientBirthDate"].VR == "DA"
+    (written,) = write_masks(tmp_path / "out", film_masks(), path, "seg")
+    segmentation = hd.seg.segread(written)
+    assert not segmentation.PatientBirthDate and not segmentation.StudyDate and not segmentation.StudyTime
+    assert segmentation.PatientID == "SECRET-77"
+
+
 def test_seg_of_a_picture_or_a_header_without_identifiers_is_refused_in_one_line(tmp_path, png_film, dicom_film):
     with pytest.raises(FilmSourceError, match=r"film\.png: a DICOM SEG refers to a DICOM image, and this is none"):
         write_masks(tmp_path / "out", film_masks(), png_film, "seg")
