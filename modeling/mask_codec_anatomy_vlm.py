@@ -112,7 +112,7 @@ class RasterCodec(nn.Module, MaskCodec):
             rasters = self.decode_rasters(shapes).float().cpu()
             for index, raster in zip(present, rasters):
                 box = bins_to_box(codes[index][:4], size, self.box_bins)
-                masks[index] = paste_from_box(raster, box, size)
+                paste_from_box(raster, box, size, out=masks[index])
         return masks
 
     @property

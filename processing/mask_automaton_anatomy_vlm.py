@@ -195,13 +195,13 @@ def _add_objects(
     # structure j or a later one.
     entries: dict[int, int] = {}
     for index in reversed(range(count)):
-        last = range(index, count) if allow_absent else [index]
+        possible = range(index, count) if allow_absent else range(index, index + 1)
         after_codes = automaton.add()
-        for structure in last:
-            for name, (middle, end) in zip(allowed[structure], ids[structure]):
-                if structure + 1 < count:
-                    _add_path(automaton, after_codes, middle, entries[structure + 1], name)
-                if allow_absent or structure + 1 == count:
+        for place in possible:
+            for name, (middle, end) in zip(allowed[place], ids[place]):
+                if place + 1 < count:
+                    _add_path(automaton, after_codes, middle, entries[place + 1], name)
+                if allow_absent or place + 1 == count:
                     _add_path(automaton, after_codes, [*end, tokens.eos], FINISHED, name)
         state = after_codes
         for kind in (SEG,) * num_shapes + (LOC_STOP,) * 2 + (LOC_START,) * 2:

@@ -61,7 +61,8 @@ def tokenizer(request):
 def random_model(vocab_size: int, seed: int = 0) -> GPT2LMHeadModel:
     """A model that has learned nothing and is sure of it."""
     torch.manual_seed(seed)
-    config = GPT2Config(vocab_size=vocab_size, n_layer=1, n_head=1, n_embd=16, n_positions=256, initializer_range=0.5)
+    size = {"n_layer": 1, "n_head": 1, "n_embd": 16, "n_positions": 256, "initializer_range": 0.5}
+    config = GPT2Config(vocab_size=vocab_size, **size, bos_token_id=None, eos_token_id=None)
     return GPT2LMHeadModel(config).eval()
 
 
