@@ -46,7 +46,20 @@ def load_checkpoint(source: str | Path) -> tuple[AnatomyVLMModel, AnatomyVLMProc
         raise CheckpointError(f"{source}: cannot be loaded as an Anatomy-VLM checkpoint: {reason}") from error
     if not processor.finding_prompts:
         raise CheckpointError(f"{source}: the processor has no finding_prompts; export the model again")
+    _check_tokens(str(source), model, processor)
     return model.eval(), processor
+
+
+def _check_tokens(source: str, model: AnatomyVLMModel, processor: AnatomyVLMProcessor) -> None:
+    """Raises `CheckpointError` for a tokenizer that cannot read the prompts, or not for this model."""
+    try:
+        ids = processor.tokenizer(processor.prompt_texts(), **processor.text_kwargs)["input_ids"]
+        largest = max(number for row in ids for number in row)
+    except Exception as error:
+        raise CheckpointError(f"{source}: its tokenizer cannot read its prompts: {error}") from error
+    known = model.config.text_config.vocab_size
+    if largest >= known:
+        raise CheckpointError(f"{source}: its tokenizer gives token {largest}, but the model knows {known} of them")
 
 
 def load_mask_writer(source: str | Path) -> tuple[AnatomyVLMForMaskGeneration, Any]:

@@ -41,8 +41,9 @@ def check_model_settings(folder: Path) -> None:
         except (OSError, DataFileError) as error:
             raise ModelSettingsError(f"{path}: {error}; copy the checkpoint again") from None
         for key, value in _pairs(settings):
-            if isinstance(value, int | float) and not value <= _LARGEST.get(key, value):
-                raise ModelSettingsError(f"{path}: {key} of {one_line(value, 40)} is more than {_LARGEST[key]:,}")
+            most = _LARGEST.get(key)
+            if most is not None and isinstance(value, int | float) and not value <= most:
+                raise ModelSettingsError(f"{path}: {key} of {one_line(value, 40)} is more than {most:,}")
             kernel = key.endswith("_implementation") and "/" in str(value)
             if kernel or (key in _CODE and value):
                 raise ModelSettingsError(f"{path}: {key} asks for code that is not ours; take it out")

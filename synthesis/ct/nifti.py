@@ -44,6 +44,8 @@ def _array(path: Path, image: Any) -> tuple[np.ndarray, np.ndarray]:
         stored = np.asarray(image.dataobj.get_unscaled())
     except Exception as error:
         raise CTReadError(f"{path}: the file is damaged or cut short ({error}); fetch it again") from None
+    if stored.size == 0 or stored.dtype.kind not in "iuf":
+        raise CTReadError(f"{path}: holds {stored.dtype} of shape {stored.shape}, no numbers; convert it again")
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise CTReadError(f"{path}: the affine cannot be inverted; set the sform when you convert the scan")

@@ -105,7 +105,7 @@ def fuzz(kind: str, args: argparse.Namespace) -> dict[str, Any]:
     """Run cases of a kind for some minutes, in child processes that are replaced when they end."""
     outcomes: Counter[str] = Counter()
     findings: dict[str, dict[str, Any]] = {}
-    slowest, number, before = 0.0, 0, children_seconds()
+    slowest, slow, number, before = 0.0, 0, 0, children_seconds()
     context = multiprocessing.get_context("fork")
     with tempfile.TemporaryDirectory() as folder:
         cases = make_kind(kind, Path(folder), heavy=True)
@@ -119,7 +119,7 @@ def fuzz(kind: str, args: argparse.Namespace) -> dict[str, Any]:
             try:
                 while time.monotonic() - began < args.minutes * 60 and outcomes.total() < args.cases:
                     result, number, told, seconds = _next_word(ours, child, args.seconds + GRACE)
-                    slowest = max(slowest, seconds)
+                    slowest, slow = max((slowest, slow), (seconds, number))
                     if result == "done":
                         outcomes[told] += 1
                     elif result == "finding":
@@ -138,7 +138,7 @@ def fuzz(kind: str, args: argparse.Namespace) -> dict[str, Any]:
     spent = children_seconds() - before
     return {
         "kind": kind, "seed": args.seed, "cases": outcomes.total(), "minutes": round(minutes, 2),
-        "processor_seconds": round(spent, 1), "slowest_seconds": round(slowest, 2),
+        "processor_seconds": round(spent, 1), "slowest_seconds": round(slowest, 2), "slowest": slow,
         "outcomes": dict(sorted(outcomes.items())), "findings": list(findings.values()),
     }  # fmt: skip
 
@@ -185,7 +185,8 @@ def main() -> int:
         results.append(result)
         print(
             f"{kind}: {result['cases']} cases in {result['minutes']} minutes and {result['processor_seconds']} "
-            f"processor seconds, slowest {result['slowest_seconds']} s, {len(result['findings'])} findings",
+            f"processor seconds, slowest {result['slowest_seconds']} s (number {result['slowest']}), "
+            f"{len(result['findings'])} findings",
             flush=True,
         )
         for finding in result["findings"]:

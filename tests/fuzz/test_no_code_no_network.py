@@ -107,6 +107,18 @@ def test_settings_that_ask_for_code_or_terabytes_are_refused(model, settings, me
     assert "\n" not in str(caught.value)
 
 
+def test_a_tokenizer_that_does_not_fit_is_named(model):
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    word = next(word for word in tokenizer["model"]["vocab"] if word.isalpha())
+    tokenizer["model"]["vocab"][word] = 10**6
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(CheckpointError, match="its tokenizer"):
+        load_checkpoint(model)
+    change(model / "tokenizer_config.json", model_max_length="many")
+    with pytest.raises(CheckpointError):
+        load_checkpoint(model)
+
+
 def test_adapters_that_name_another_model_are_refused(model):
     (model / "adapter_config.json").write_text('{"base_model_name_or_path": "evil/repo", "peft_type": "LORA"}')
     with pytest.raises(CheckpointError, match="holds adapters"):

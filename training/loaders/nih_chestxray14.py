@@ -11,7 +11,16 @@ from anatomy_vlm.training.loaders.mimic_layout import mimic_view
 from anatomy_vlm.training.loaders.patient_splits import with_validation
 from anatomy_vlm.training.loaders.record import Box, Entry, Record, RegionFinding, label_findings
 from anatomy_vlm.training.loaders.source import Source
-from anatomy_vlm.training.loaders.tables import check_columns, find_file, need_file, number, open_text, read_table
+from anatomy_vlm.training.loaders.tables import (
+    bounded_lines,
+    check_columns,
+    find_file,
+    need_file,
+    number,
+    open_text,
+    read_table,
+    reading,
+)
 
 
 _SIDE = 1024
@@ -82,8 +91,8 @@ def read_nih_boxes(path: str | Path) -> dict[str, list[tuple[str, Box]]]:
         DatasetError: a column that is missing, or a cell that is no number; the line is named.
     """
     boxes: dict[str, list[tuple[str, Box]]] = {}
-    with open_text(path) as file:
-        reader = csv.reader(file)
+    with reading(path), open_text(path) as file:
+        reader = csv.reader(bounded_lines(file))
         header = [name.strip() for name in next(reader, [])]
         check_columns(path, header, ("Image Index", "Finding Label", _BOX_SUFFIX))
         image, label, first = (header.index(name) for name in ("Image Index", "Finding Label", _BOX_SUFFIX))
@@ -103,5 +112,6 @@ def _official_splits(root: str) -> dict[str, str]:
     for pattern, split in (("train_val_list*.txt", "train"), ("test_list*.txt", "test")):
         path = find_file(root, pattern)
         if path is not None:
-            splits |= {line.strip(): split for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
+            with reading(path), open_text(path) as file:
+                splits |= {line.strip(): split for line in bounded_lines(file) if line.strip()}
     return splits if {"train", "test"} <= set(splits.values()) else {}

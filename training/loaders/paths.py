@@ -6,6 +6,9 @@ from pathlib import Path
 from anatomy_vlm.training.loaders.errors import DatasetError
 
 
+_LONGEST = 255  # bytes of a name on the usual file systems
+
+
 def path_inside(root: str | Path, name: str, where: str) -> Path:
     """
     The path `name` below `root`. Links on the disk are the user's own and are followed.
@@ -22,6 +25,8 @@ def path_inside(root: str | Path, name: str, where: str) -> Path:
         >>> path_inside("films", "a/../b.png", "metadata.csv:2").as_posix()
         'films/b.png'
     """
+    if any(len(part.encode("utf-8", "surrogatepass")) > _LONGEST for part in name.split("/")) or len(name) > 2000:
+        raise DatasetError(f"{where}: '{name[:80]}...' is longer than names of files are")
     plain = os.path.normpath(name.replace("\\", "/") if os.sep == "/" else name)
     if os.path.isabs(plain) or plain.split(os.sep)[0] == os.pardir or "\0" in name:
         raise DatasetError(f"{where}: the path '{name}' leaves {root}; name files by their path below that folder")

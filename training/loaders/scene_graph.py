@@ -89,9 +89,10 @@ def read_graph(data: bytes, where: str, additional: bool, decode: Callable[[byte
     try:
         boxes = graph_boxes(graph, notes)
         return SceneGraph(boxes, graph_findings(graph, additional, notes), str(graph.get("viewpoint", ""))[:16], notes)
-    except (AttributeError, TypeError) as error:
+    except (AttributeError, TypeError, LookupError, RecursionError) as error:
         # Checking the kind of each of some thousand values would take longer than reading them.
-        raise DatasetError(f"{where} is not laid out as a scene graph: {error}; download it again") from None
+        problem = f"is not laid out as a scene graph ({type(error).__name__}: {error})"
+        raise DatasetError(f"{where} {problem}; download it again") from None
 
 
 def graph_boxes(graph: Mapping[str, Any], notes: list[str]) -> dict[str, Box]:

@@ -7,6 +7,7 @@ import math
 import os
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -83,6 +84,17 @@ def bounded_lines(file: IO[str]) -> Iterator[str]:
         if len(line) == _LONGEST_LINE:
             raise OSError(f"a line of more than {_LONGEST_LINE >> 20} MB")
         yield line
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Turn what a damaged table raises into `DatasetError`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file") from None
+    except _UNREADABLE as error:
+        raise DatasetError(f"{path}: cannot be read as a table: {error}") from error
 
 
 def column_names(path: str | Path, delimiter: str = ",") -> list[str]:

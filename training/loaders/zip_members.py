@@ -42,7 +42,7 @@ class ZipMembers:
         self._members = {
             info.filename.rsplit("/", 1)[-1]: (info.header_offset, info.compress_size, info.compress_type, info.CRC)
             for info in infos
-            if not info.is_dir()
+            if info.filename and not info.is_dir()
         }
         self._file: Any = None
         self._process = 0
