@@ -149,7 +149,7 @@ function render() {
     for (const other of options.values()) other.setAttribute("aria-selected", String(other === option));
     list.setAttribute("aria-activedescendant", option.id);
     // Within the list only; the page stays where it is.
-    const low = option.offsetTop - list.offsetTop;
+    const low = option.offsetTop;
     if (low < list.scrollTop) list.scrollTop = low;
     else if (low + option.offsetHeight > list.scrollTop + list.clientHeight)
       list.scrollTop = low + option.offsetHeight - list.clientHeight;

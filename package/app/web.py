@@ -1,5 +1,6 @@
 """The web server of the app: where it listens, and what it lets a browser do."""
 
+import secrets
 import socket
 import threading
 import time
@@ -11,8 +12,11 @@ from typing import Any
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
+from gradio import route_utils
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from anatomy_vlm.app.sessions import MAX_SESSIONS
 
 
 PORTS = range(7860, 7960)
@@ -44,6 +48,7 @@ def serving(
     app.add_middleware(_Headers)
     if hosts:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    page.state_session_capacity = MAX_SESSIONS
     listener = _listen(host, port)
     number = listener.getsockname()[1]
     gr.mount_gradio_app(
@@ -67,6 +72,8 @@ def serving(
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="app server", daemon=True)
     thread.start()
+    theirs = route_utils.GradioUploadFile
+    route_utils.GradioUploadFile = _OwnUpload  # type: ignore[misc]
     try:
         while not server.started:
             if not thread.is_alive():
@@ -75,10 +82,20 @@ def serving(
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
         yield f"http://{shown}:{number}/"
     finally:
+        route_utils.GradioUploadFile = theirs  # type: ignore[misc]
         page.close(verbose=False)
         server.should_exit = True
         thread.join(timeout=30)
         listener.close()
+
+
+class _OwnUpload(route_utils.GradioUploadFile):
+    """An upload in a folder of its own. Gradio puts files of one name and content in one place, whoever sends them;
+    here the first to be read would be deleted under the hands of the second."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.sha.update(secrets.token_bytes(16))
 
 
 def _listen(host: str, port: int | None) -> socket.socket:

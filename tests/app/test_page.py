@@ -48,6 +48,9 @@ def test_a_server_refuses_what_is_too_large_and_leaves_nothing(service):
         status, _ = posted(f"{app.url}gradio_api/upload", "never-read.png", b"x" * 1000)
         assert status == 200
         assert [path.name for path in app.folder.rglob("*") if path.is_file()] == ["never-read.png"]
+        # The same file of somebody else is another one: neither is deleted with the other.
+        assert posted(f"{app.url}gradio_api/upload", "never-read.png", b"x" * 1000)[0] == 200
+        assert len([path for path in app.folder.rglob("*") if path.is_file()]) == 2
         with urllib.request.urlopen(app.url, timeout=60) as answer:
             page = answer.read().decode()
         # Nothing is reported, and nothing is fetched from elsewhere.
