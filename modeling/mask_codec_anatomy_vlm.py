@@ -18,7 +18,8 @@ class MaskCodec(ABC):
     not depend on the resolution of the image, but for what is finer than its pixels.
 
     Attributes:
-        code_sizes: How many values the number at each place has; the first four are the box, y0, x0, y1, x1.
+        code_sizes: How many values the number at each place has. Where there are shape tokens ("seg"), the first four
+            numbers are the box, y0, x0, y1, x1.
         prefixes: Name of the token family at each place, "loc" or "seg" as in PaliGemma.
     """
 
