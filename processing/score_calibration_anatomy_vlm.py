@@ -197,10 +197,11 @@ class ScoreCalibration:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "ScoreCalibration":
         """The inverse of `to_dict`. Raises `ScoreCalibrationError` for data that is not of this version or form."""
-        found = data.get("version") if isinstance(data, Mapping) else data
+        found = data.get("version") if isinstance(data, Mapping) else None
         if found != FORMAT_VERSION:
+            shown = repr(found)[:40] if isinstance(found, (int, str)) else type(found).__name__
             raise ScoreCalibrationError(
-                f"score calibration of version {str(found)[:40]!r}; this code reads {FORMAT_VERSION}: fit it again"
+                f"score calibration of version {shown}; this code reads {FORMAT_VERSION}: fit it again"
             )
         try:
             return cls(

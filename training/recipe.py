@@ -187,7 +187,10 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value read from YAML is of a field's type; nested dataclasses are checked when their turn comes."""
+    """
+    Whether a value read from YAML is of a field's type. Nested dataclasses are checked when their turn comes, and
+    kinds that YAML has not (tuples, paths, choices) by who uses them.
+    """
     if hint is Any or dataclasses.is_dataclass(hint):
         return True
     kinds = get_args(hint)
@@ -200,6 +203,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, dict) and all(_fits(k, kinds[0]) and _fits(v, kinds[1]) for k, v in value.items())
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if hint not in (str, int, bool, type(None)):
+        return True
     return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
 
 
