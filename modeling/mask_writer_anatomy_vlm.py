@@ -166,7 +166,7 @@ class AnatomyVLMForMaskGeneration(AnatomyVLMVisionPreTrainedModel, AnatomyVLMMas
         start = cache.get_seq_length() if cache is not None else 0
         if places is None:
             places = self.written_places(decoder_input_ids)
-        films = len(encoder_outputs.last_hidden_state)
+        films = len(encoder_outputs.cells)  # type: ignore[arg-type]
         if len(decoder_input_ids) % films:
             raise ValueError(f"{len(decoder_input_ids)} rows cannot be shared out among {films} films evenly.")
         stop = start + decoder_input_ids.shape[1]
@@ -322,7 +322,8 @@ class AnatomyVLMForMaskGeneration(AnatomyVLMVisionPreTrainedModel, AnatomyVLMMas
         self, states: torch.Tensor, memory: AnatomyVLMMaskMemory, places: torch.Tensor, which: int
     ) -> torch.Tensor:
         """Logarithms of probabilities `(rows, box_bins)` of a place; a box ends behind where it begins."""
-        bins = self.place_pointer.at(states[:, None], memory.cells, self._centers(memory), [AXES[which]])[:, 0]
+        cells: torch.Tensor = memory.cells  # type: ignore[assignment]
+        bins = self.place_pointer.at(states[:, None], cells, self._centers(memory), [AXES[which]])[:, 0]
         number = torch.arange(self.config.box_bins, device=bins.device)
         if which < 2:
             bins = bins.masked_fill(number == self.config.box_bins - 1, float("-inf"))

@@ -20,7 +20,6 @@ class AnatomyVLMMaskWriting:
     """What `AnatomyVLMForMaskGeneration` makes of tokens."""
 
     config: AnatomyVLMMaskConfig
-    device: torch.device
     codec: Any
     encoder: Any
     presence_head: Any
@@ -31,7 +30,7 @@ class AnatomyVLMMaskWriting:
     def prompt(self, structures: Sequence[str], num_films: int = 1) -> torch.Tensor:
         """`decoder_input_ids` `(num_films * len(structures), 2)` that ask every film for these structures in turn."""
         rows = [[self.config.decoder_start_token_id, self.config.structure_id(name)] for name in structures]
-        return torch.tensor(rows * num_films, device=self.device)
+        return torch.tensor(rows * num_films, device=self.presence_head.weight.device)
 
     def codes_of(self, tokens: torch.Tensor) -> list[list[int]]:
         """The codes of generated tokens `(rows, length)`, as a `MaskCodec` takes them; an empty list for absence."""

@@ -37,7 +37,7 @@ class AnatomyVLMMaskEncoder(nn.Module):
         # A cell is what the stem saw there and what the tower makes of its surroundings.
         context = nn.functional.interpolate(patches, size=grid, mode="bilinear", align_corners=False)
         cells = self.project_cells(fine.flatten(2).transpose(1, 2)) + self.project(context.flatten(2).transpose(1, 2))
-        cells = cells + cell_positions(*grid, cells.shape[-1]).to(cells)
+        cells = cells + cell_positions(grid[0], grid[1], cells.shape[-1]).to(cells)
         film = pixel_values[..., : rows * patch_size, : columns * patch_size].mean(1, keepdim=True)
         return AnatomyVLMMaskMemory(
             last_hidden_state=torch.cat((self.project(states), cells), dim=1),

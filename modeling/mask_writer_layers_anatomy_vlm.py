@@ -3,6 +3,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -73,7 +74,7 @@ class AnatomyVLMMaskAttention(nn.Module):
             return self._heads(self.k_proj(states)), self._heads(self.v_proj(states))
         kept: Cache = cache.cross_attention_cache if self.is_cross_attention else cache.self_attention_cache
         if self.is_cross_attention and cache.is_updated.get(self.layer_idx):
-            layer = kept.layers[self.layer_idx]
+            layer: Any = kept.layers[self.layer_idx]
             return layer.keys, layer.values
         cache.is_updated[self.layer_idx] = cache.is_updated.get(self.layer_idx, False) or self.is_cross_attention
         return kept.update(self._heads(self.k_proj(states)), self._heads(self.v_proj(states)), self.layer_idx)

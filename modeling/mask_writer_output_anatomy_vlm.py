@@ -26,10 +26,10 @@ class AnatomyVLMMaskMemory(BaseModelOutput):
         Its grey values.
     """
 
-    cells: torch.FloatTensor | None = None
-    grid: torch.LongTensor | None = None
-    feature_map: torch.FloatTensor | None = None
-    film: torch.FloatTensor | None = None
+    cells: torch.Tensor | None = None
+    grid: torch.Tensor | None = None
+    feature_map: torch.Tensor | None = None
+    film: torch.Tensor | None = None
 
 
 @dataclass
@@ -49,17 +49,17 @@ class AnatomyVLMMaskOutput(ModelOutput):
         What the expected shape tokens stand for, where the loss was asked for.
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
     cache: EncoderDecoderCache | None = None
-    places: torch.LongTensor | None = None
-    glimpse: torch.FloatTensor | None = None
-    presence_loss: torch.FloatTensor | None = None
-    place_loss: torch.FloatTensor | None = None
-    digit_loss: torch.FloatTensor | None = None
-    raster_loss: torch.FloatTensor | None = None
-    raster_logits: torch.FloatTensor | None = None
-    encoder_last_hidden_state: torch.FloatTensor | None = None
+    places: torch.Tensor | None = None
+    glimpse: torch.Tensor | None = None
+    presence_loss: torch.Tensor | None = None
+    place_loss: torch.Tensor | None = None
+    digit_loss: torch.Tensor | None = None
+    raster_loss: torch.Tensor | None = None
+    raster_logits: torch.Tensor | None = None
+    encoder_last_hidden_state: torch.Tensor | None = None
 
 
 @dataclass
@@ -78,10 +78,10 @@ class AnatomyVLMWrittenMasks(ModelOutput):
     """
 
     structures: tuple[str, ...] | None = None
-    presence: torch.FloatTensor | None = None
-    boxes: torch.FloatTensor | None = None
-    rasters: torch.FloatTensor | None = None
-    tokens: torch.LongTensor | None = None
+    presence: torch.Tensor | None = None
+    boxes: torch.Tensor | None = None
+    rasters: torch.Tensor | None = None
+    tokens: torch.Tensor | None = None
 
     def masks(
         self, film: int, size: tuple[int, int], content: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
@@ -95,6 +95,8 @@ class AnatomyVLMWrittenMasks(ModelOutput):
             content: Where the film lies on the model's input, y0, x0, y1, x1 as fractions of it; a film that is not
                 square has bars beside it.
         """
+        if self.boxes is None or self.presence is None or self.rasters is None:
+            raise ValueError("There is nothing written: boxes, presence and rasters are missing.")
         top, left, bottom, right = content
         drawn = {}
         for index, name in enumerate(self.structures or ()):

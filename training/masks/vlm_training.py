@@ -108,7 +108,7 @@ def _arguments(recipe: VLMRecipe, folder: Path, max_steps: int, use_cpu: bool, p
     )
 
 
-def _checkpointing(wanted: bool) -> dict[str, bool]:
+def _checkpointing(wanted: bool) -> dict[str, Any]:
     """Its argument has been renamed in Transformers 5.24."""
     known = {field.name for field in fields(TrainingArguments)}
     name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"

@@ -58,7 +58,9 @@ class WriterSequence(torch.utils.data.Dataset):
         film = int(np.random.default_rng([self.seed, turn]).permutation(len(self.shapes))[place])
         rng = np.random.default_rng([self.seed, index, 1])
         number = self.batching.structures_per_film - len(self.always)
-        chosen = rng.choice(self.others, number, replace=len(self.others) < number) if number > 0 else []
+        chosen: Sequence[int] = ()
+        if number > 0:
+            chosen = rng.choice(self.others, number, replace=len(self.others) < number).tolist()
         structures = torch.tensor([*self.always, *chosen][: self.batching.structures_per_film], dtype=torch.int64)
         return {
             "film": self.shapes.films[film],

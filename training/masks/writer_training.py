@@ -215,7 +215,7 @@ def training_facts(
     return {
         "films": f"{films:,} synthetic ones",
         "vision tower from": Path(source).name if Path(source).is_dir() else str(source),
-        "steps": f"{settings.steps:,} of {settings.batch_size} films and {batching.structures_per_film} structures each",
+        "steps": f"{settings.steps:,} of {settings.batch_size} films, {batching.structures_per_film} structures each",
         "learning rate": f"{settings.learning_rate:g}, times {settings.encoder_factor:g} for the tower, cosine",
         "arithmetic": "bfloat16 autocast" if settings.bf16 else "float32",
         "trained weights": f"{trained['trained_weights']:,}",
