@@ -209,7 +209,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _wanted(hint: Any) -> str:
-    names = {str: "text", int: "a whole number", float: "a number", type(None): "null"}
+    names = {str: "text", bool: "true or false", int: "a whole number", float: "a number", type(None): "null"}
     if isinstance(hint, UnionType):
         return " or ".join(_wanted(kind) for kind in get_args(hint))
     kinds = {list: "a list", Sequence: "a list", dict: "a mapping of keys that are texts"}
@@ -217,7 +217,7 @@ def _wanted(hint: Any) -> str:
 
 
 def check_keys(values: Any, cls: type, where: str) -> dict[str, Any]:
-    """`values` as a mapping with the fields of the dataclass `cls`: none unknown, none missing, each of its type."""
+    """`values` as a mapping with the fields of the dataclass `cls`: none unknown, none missing."""
     if not isinstance(values, dict):
         raise RecipeError(f"{where}: expected a mapping, found {type(values).__name__}")
     known = {f.name: f for f in dataclasses.fields(cls)}
@@ -228,6 +228,12 @@ def check_keys(values: Any, cls: type, where: str) -> dict[str, Any]:
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if required and name not in values:
             raise RecipeError(f"{where}: the key '{name}' is missing")
+    return values
+
+
+def check_fields(values: Any, cls: type, where: str) -> dict[str, Any]:
+    """As `check_keys`, and every value of its field's type."""
+    check_keys(values, cls, where)
     for name, value in values.items():
         hint = _hints(cls)[name]
         try:
@@ -240,7 +246,7 @@ def check_keys(values: Any, cls: type, where: str) -> dict[str, Any]:
 
 
 def _stage(values: Any, where: str) -> StageRecipe:
-    stage = StageRecipe(**check_keys(values, StageRecipe, where))
+    stage = StageRecipe(**check_fields(values, StageRecipe, where))
     if not stage.losses:
         raise RecipeError(f"{where}: 'losses' is empty; choose from {', '.join(LOSSES)}")
     for loss in stage.losses:
@@ -255,9 +261,9 @@ def parse_recipe(values: Any, where: str = "recipe") -> Recipe:
         check_nesting(values)
     except DataFileError as error:
         raise RecipeError(f"{where}: {error}") from None
-    values = dict(check_keys(values, Recipe, where))
-    model = dict(check_keys(values["model"], ModelRecipe, f"{where}: model"))
-    model["text"] = TextEncoder(**check_keys(model["text"], TextEncoder, f"{where}: model.text"))
+    values = dict(check_fields(values, Recipe, where))
+    model = dict(check_fields(values["model"], ModelRecipe, f"{where}: model"))
+    model["text"] = TextEncoder(**check_fields(model["text"], TextEncoder, f"{where}: model.text"))
     sources = [key for key in ("name", "package", "scratch") if getattr(model["text"], key) is not None]
     if len(sources) != 1:
         raise RecipeError(
@@ -265,11 +271,11 @@ def parse_recipe(values: Any, where: str = "recipe") -> Recipe:
         )
     for key, cls in (("backbone", Backbone), ("lora", Lora)):
         if model.get(key) is not None:
-            model[key] = cls(**check_keys(model[key], cls, f"{where}: model.{key}"))
+            model[key] = cls(**check_fields(model[key], cls, f"{where}: model.{key}"))
     if model.get("backbone") is not None and model.get("pretrained") is not None:
         raise RecipeError(f"{where}: model: backbone and pretrained are two beginnings; choose one")
     values["model"] = ModelRecipe(**model)
-    values["data"] = DataRecipe(**check_keys(values["data"], DataRecipe, f"{where}: data"))
+    values["data"] = DataRecipe(**check_fields(values["data"], DataRecipe, f"{where}: data"))
     if not isinstance(values["stages"], list) or not values["stages"]:
         raise RecipeError(f"{where}: 'stages' must be a list of at least one stage")
     values["stages"] = [_stage(stage, f"{where}: stages[{i}]") for i, stage in enumerate(values["stages"])]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from anatomy_vlm.processing.data_files import DataFileError, parse_yaml, read_yaml_file
-from anatomy_vlm.training.recipe import Recipe, RecipeError, check_keys, load_recipe, parse_recipe, suggestion
+from anatomy_vlm.training.recipe import Recipe, RecipeError, check_fields, load_recipe, parse_recipe, suggestion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,19 +151,19 @@ def load_study(source: str | Path, overrides: Iterable[str] = ()) -> Study:
         raise RecipeError(f"{source}: {error}") from None
     # A key without a value stands for its default.
     stated = {k: v for k, v in read.items() if v is not None} if isinstance(read, dict) else read
-    values = dict(check_keys(stated, Study, str(source)))
+    values = dict(check_fields(stated, Study, str(source)))
     variants = values["variants"]
     if not isinstance(variants, list) or not variants:
         raise RecipeError(f"{source}: 'variants' must be a list of at least one variant")
     values["variants"] = [
-        Variant(**check_keys(variant, Variant, f"{source}: variants[{index}]"))
+        Variant(**check_fields(variant, Variant, f"{source}: variants[{index}]"))
         for index, variant in enumerate(variants)
     ]
     names = [variant.name for variant in values["variants"]]
     if len(set(names)) != len(names):
         raise RecipeError(f"{source}: two variants have the same name: {names}")
     values["questions"] = [
-        Question(**check_keys(question, Question, f"{source}: questions[{index}]"))
+        Question(**check_fields(question, Question, f"{source}: questions[{index}]"))
         for index, question in enumerate(values.get("questions") or [])
     ]
     settings = dict(values.get("set") or {})
