@@ -57,8 +57,15 @@ def _settle(page: Page) -> None:
 def _save(page: Page, name: str) -> None:
     path = IMAGES / f"{name}.png"
     page.screenshot(path=path)
-    # Few colours make small files; maximum coverage keeps those of thin lines.
-    Image.open(path).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+    _small(Image.open(path).convert("RGB")).save(path, optimize=True)
+
+
+def _small(picture: Image.Image) -> Image.Image:
+    """The picture in 128 greys, for the film, and 128 colours that cover those of thin lines."""
+    colours = picture.quantize(128, Image.Quantize.MAXCOVERAGE).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([2 * (level // 3) for level in range(384)] + colours[:384])
+    return picture.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def draw_masks(
 
 def _name_masks(canvas: Image.Image, boxes: Mapping[str, tuple[float, float, float, float]]) -> None:
     draw, font = ImageDraw.Draw(canvas, "RGBA"), ImageFont.load_default(_POINTS)
-    names = {name: short_name(_spoken(name)) for name in boxes}
+    names = {name: short_name(spoken_name(name)) for name in boxes}
     requests = [
         LabelRequest(name, box, font.getlength(names[name]) + 8, _POINTS + 6, "right" if "left" in name else "left")
         for name, box in boxes.items()
@@ -75,12 +75,14 @@ def _name_masks(canvas: Image.Image, boxes: Mapping[str, tuple[float, float, flo
     for name, spot in place_labels(requests, canvas.size).items():
         draw.rectangle(spot, fill=(0, 0, 0, 190))
         place = (spot[0] + 4, (spot[1] + spot[3]) / 2)
-        draw.text(place, names[name], font=font, fill=group_of(_spoken(name)).colour, anchor="lm")
+        draw.text(place, names[name], font=font, fill=group_of(spoken_name(name)).colour, anchor="lm")
 
 
-def _spoken(name: str) -> str:
+def spoken_name(name: str) -> str:
     """
-    >>> _spoken("rib_left_4")
+    The name of a structure as one would say it.
+
+    >>> spoken_name("rib_left_4")
     'left rib 4'
     """
     words = name.replace("_", " ").split()

@@ -17,6 +17,7 @@ from anatomy_vlm.app.view import film_view, summary
 from anatomy_vlm.comparison_page import render_comparison
 from anatomy_vlm.evidence_page import render_evidence
 from anatomy_vlm.prediction import DecodedFilm, draw_reading
+from anatomy_vlm.processing.mask_pictures import spoken_name
 
 
 CALLED = "those above their thresholds"
@@ -91,12 +92,13 @@ class Handlers:
             session = self.sessions.get(key)
             card = self.service.evidence(_film(session), None if finding == CALLED else [finding], session.force)
             self._check_current(key, session)
-            session.evidence = card
             items = card.record["findings"]
-            named = ", ".join(item["name"] for item in items)
-            said = f"Evidence for {named}, below." if items else "Findings are withheld, so there is no evidence."
+            if not items:
+                session.evidence = None
+                return {**_status("Findings are withheld, so there is no evidence."), "evidence": None}
+            session.evidence = card
             page = {"title": "Evidence card", "html": render_evidence(card)}
-            return {**_status(said), "evidence": page}
+            return {**_status(f"Evidence for {', '.join(item['name'] for item in items)}, below."), "evidence": page}
 
         return _answered(answer)
 
@@ -115,7 +117,7 @@ class Handlers:
             masks = self.service.masks(_film(session), names) if names else {}
             self._check_current(key, session)
             session.masks = masks
-            drawn = [name.replace("_", " ") for name, (_, mask) in masks.items() if mask.any()]
+            drawn = [spoken_name(name) for name, (_, mask) in masks.items() if mask.any()]
             return {**_status(f"Masks drawn: {', '.join(drawn) or 'none'}."), "view": self._view(session)}
 
         return _answered(answer)

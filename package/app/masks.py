@@ -8,6 +8,7 @@ from PIL import Image
 
 from anatomy_vlm.html_page import data_url
 from anatomy_vlm.hub_cards import REFERENCE_WRITER
+from anatomy_vlm.processing.mask_pictures import spoken_name
 from anatomy_vlm.processing.picture_style import group_of
 from anatomy_vlm.training.evaluation.mask_reading import MaskReader
 
@@ -32,7 +33,7 @@ def find_mask_reader(source: str | Path | None, device: str | None = None) -> Ma
 
 def mask_colour(name: str) -> tuple[int, int, int]:
     """Colour of a structure, that of its anatomical group."""
-    return group_of(name.replace("_", " ")).colour
+    return group_of(spoken_name(name)).colour
 
 
 def mask_url(mask: np.ndarray, colour: tuple[int, int, int], longest: int) -> str:

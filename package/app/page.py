@@ -8,6 +8,7 @@ import gradio as gr
 from gradio_client.utils import is_http_url_like
 
 from anatomy_vlm.app.handlers import CALLED, Contents, Handlers
+from anatomy_vlm.processing.mask_pictures import spoken_name
 
 
 TITLE = "Anatomy-VLM: 29 regions of a chest radiograph"
@@ -79,7 +80,12 @@ def build_page(handlers: Handlers, *, max_megabytes: int, place: str) -> gr.Bloc
                     prior = film_file("An earlier film of the same patient", height=140)
                     comparison = gr.HTML(None, **_script("page_view.js"), elem_id="comparison")
                 with gr.Tab("Masks", visible=bool(service.structures)):
-                    names = [(name.replace("_", " "), name) for name in service.structures]
+                    spoken = [spoken_name(name) for name in service.structures]
+                    # A writer may know one structure of two sources: "left lung" and "lung_left".
+                    names = [
+                        (said if spoken.count(said) == 1 else name, name)
+                        for said, name in zip(spoken, service.structures)
+                    ]
                     structures = gr.Dropdown(names, multiselect=True, label="Structures", elem_id="structures")
                     draw = gr.Button("Draw the masks", variant="primary")
         download = gr.HTML(None, **_script("download.js"))

@@ -9,6 +9,7 @@ from PIL import Image
 from anatomy_vlm.app.masks import mask_colour, mask_url
 from anatomy_vlm.html_page import picture_url
 from anatomy_vlm.prediction import FileReading
+from anatomy_vlm.processing.mask_pictures import spoken_name
 from anatomy_vlm.processing.picture_style import MAIN_REGIONS, STRONG_REGIONS, group_of, short_name
 from anatomy_vlm.processing.pictures import display_film
 from anatomy_vlm.records import PRESENT, Record
@@ -102,7 +103,7 @@ def _region(region: Record, prompts: list[Record]) -> dict[str, Any]:
 def _mask(name: str, presence: float, mask: np.ndarray) -> dict[str, Any]:
     colour = mask_colour(name)
     return {
-        "name": name.replace("_", " "),
+        "name": spoken_name(name),
         "colour": _css(colour),
         "presence": round(float(presence), 4),
         "pixels": int(mask.sum()),

@@ -16,6 +16,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="clicking needs p
 from anatomy_vlm.app.masks import find_mask_reader  # noqa: E402
 from anatomy_vlm.app.server import AppSettings, running_app  # noqa: E402
 from anatomy_vlm.app.service import FilmService  # noqa: E402
+from anatomy_vlm.processing.mask_pictures import spoken_name  # noqa: E402
 
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -183,7 +184,7 @@ def test_every_feature(visit, app, film, tmp_path):
     assert page.get_by_role("tab", name="Masks").count() == bool(names)
     if names:
         page.get_by_role("tab", name="Masks").click()
-        page.get_by_label("Structures").fill(names[0].replace("_", " "))
+        page.get_by_label("Structures").fill(spoken_name(names[0]))
         page.keyboard.press("Enter")
         page.keyboard.press("Escape")
         page.get_by_role("button", name="Draw the masks").click()

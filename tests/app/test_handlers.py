@@ -13,6 +13,7 @@ from PIL import Image
 
 from anatomy_vlm.app.films import take_film
 from anatomy_vlm.app.handlers import CALLED, Handlers
+from anatomy_vlm.app.masks import find_mask_reader
 from anatomy_vlm.app.service import FilmService
 from anatomy_vlm.app.sessions import Session, Sessions
 
@@ -185,6 +186,7 @@ def test_withheld_findings_stay_withheld_until_asked_for(handlers, upload, film)
     view = answer["view"]
     assert view["withheld"] and view["flags"] and view["findings"] == [] and "withheld" in answer["status"]["text"]
     assert "no evidence" in handlers.gather_evidence("a", CALLED)["status"]["text"]
+    assert "no evidence card yet" in handlers.download("a", "evidence")["status"]["text"]
     refused = handlers.compare_upload("a", str(upload(film, folder="prior")))["status"]
     assert refused["kind"] == "error" and "--force" not in refused["text"]
     forced = handlers.score_prompts("a", "", True)["view"]
@@ -216,6 +218,16 @@ def test_masks_are_drawn_by_name_where_there_is_a_writer(service, gallery):
     assert picture.mode == "RGBA" and picture.getchannel("A").getbbox() == (150, 40, 200, 80)
     assert handlers.draw_masks("a", ["spleen"])["status"]["kind"] == "error"
     assert handlers.draw_masks("a", [])["view"]["masks"] == []
+
+
+def test_the_writer_of_the_package_draws_the_patients_sides(service, gallery):
+    reader = find_mask_reader(None, "cpu")
+    if reader is None:
+        pytest.skip("no mask writer comes with this package")
+    assert {"left lung", "right lung"} <= set(reader.structures)
+    masks = FilmService(service.predictor, reader).masks(gallery.examples[0].film, ["right lung", "left lung"])
+    columns = {name: np.argwhere(mask)[:, 1].mean() for name, (_, mask) in masks.items()}
+    assert columns["right lung"] < columns["left lung"]
 
 
 def test_sessions_are_forgotten_when_idle_or_too_many():
