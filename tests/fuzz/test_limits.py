@@ -292,7 +292,7 @@ def test_shards_lie_below_their_manifest(tmp_path, file):
         shard_files(tmp_path)
 
 
-@pytest.mark.parametrize("attributes", [{"0": 1}, [{"bbox_name": "left lung", "attributes": {"a": 1}, "phrases": {}}]])
+@pytest.mark.parametrize("attributes", [{"0": 1}, [{"bbox_name": "left lung", "attributes": [[1]]}]])
 def test_scene_graphs_of_another_layout_are_refused(attributes):
     graph = {"objects": [{"bbox_name": None, "original_x1": 1}], "attributes": attributes}
     with pytest.raises(DatasetError, match="is not laid out as a scene graph"):
