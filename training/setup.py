@@ -23,7 +23,7 @@ from anatomy_vlm.training.model_folder import load_checkpoint
 from anatomy_vlm.training.phrase_bank import PhraseBank
 from anatomy_vlm.training.phrases import RunPhrases, collect_phrases
 from anatomy_vlm.training.prepared import NUM_REGIONS, prepare_dataset, unpack
-from anatomy_vlm.training.recipe import Recipe, RecipeError, check_keys
+from anatomy_vlm.training.recipe import Recipe, RecipeError, check_fields, check_keys
 from anatomy_vlm.training.streaming import ShardStream, StreamedImages
 from anatomy_vlm.training.tail_weights import tail_weights
 from anatomy_vlm.training.text_encoder import load_text_encoder
@@ -70,9 +70,12 @@ def options(cls: type, values: dict[str, Any], where: str) -> Any:
     """An options dataclass from a part of the recipe. Raises `RecipeError` for unknown keys and impossible values."""
     values = check_keys(values, cls, where)
     try:
-        return cls(**values)
+        made = cls(**values)
     except ValueError as error:
         raise RecipeError(f"{where}: {error}") from error
+    # The class has words of its own for what it looks at.
+    check_fields(values, cls, where)
+    return made
 
 
 def build_model(recipe: Recipe, phrases: RunPhrases) -> tuple[AnatomyVLMModel, PreTrainedTokenizerBase]:
