@@ -25,7 +25,7 @@ class RegionGroup:
 
 GROUPS = (
     RegionGroup("diaphragm, abdomen", GREEN, ("diaphragm", "abdomen", "costophrenic", "stomach")),
-    RegionGroup("bones", PURPLE, ("clavicle", "spine", "rib", "scapula", "humer", "sternum")),
+    RegionGroup("bones", PURPLE, ("clavic", "vertebra", "spine", "rib", "scapula", "humer", "sternum")),
     RegionGroup("heart, great vessels", VERMILLION, ("cardiac", "heart", "atri", "ventric", "aort", "svc", "cava")),
     RegionGroup("lungs", SKY, ("lung", "apical", "hilar", "hilum")),
     RegionGroup("mediastinum, airways", YELLOW, ("mediastin", "trachea", "carina", "bronch")),

@@ -51,8 +51,8 @@ def test_the_exported_processor_has_the_prompts_of_the_recipe(train, write_recip
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ({"ensemble": "mean"}, "ensemble must be true or false, not 'mean'"),
-        ({"attributes": 1}, "attributes must be true or false, not 1"),
+        ({"ensemble": "mean"}, "'ensemble' must be true or false, not 'mean'"),
+        ({"attributes": 1}, "'attributes' must be true or false, not 1"),
         ({"findings": ["efusion"]}, "unknown finding 'efusion'"),
         ({"ensembl": True}, "unknown key 'ensembl'; did you mean 'ensemble'"),
     ],

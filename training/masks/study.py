@@ -169,6 +169,9 @@ class MaskStudy:
             network, trained = self.network(variant, {other.name: other for other in variants})
             if variant.tested:
                 for name, films in self._tests(study).items():
+                    # Real films may have none of the structures.
+                    if not choose(films, variant.tested).structures:
+                        continue
                     results.setdefault(name, []).append(self._tested(variant, network, trained, name, films))
         return results
 

@@ -29,9 +29,7 @@ class VLMWriter:
         vlm: The model with processor and codec.
         well_formed: Let only well-formed answers out (`MaskGrammarLogitsProcessor`) where masks are asked for.
 
-    Example:
-        >>> writer = VLMWriter(load_vlm("outputs/paligemma"))  # doctest: +SKIP
-        >>> masks = writer.masks(film, ["heart", "left lung"])  # doctest: +SKIP
+    `VLMWriter(load_vlm("outputs/paligemma")).masks(film, ["heart", "left lung"])` gives masks by name.
     """
 
     def __init__(self, vlm: MaskVLM, well_formed: bool = True):
