@@ -1,5 +1,6 @@
 """Load a checkpoint of ours, and say in one line why another one is not."""
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ def load_checkpoint(source: str | Path) -> tuple[AnatomyVLMModel, AnatomyVLMProc
 def _check_tokens(source: str, model: AnatomyVLMModel, processor: AnatomyVLMProcessor) -> None:
     """Raises `CheckpointError` for a tokenizer that cannot read the prompts, or not for this model."""
     try:
-        ids = processor.tokenizer(processor.prompt_texts(), **processor.text_kwargs)["input_ids"]
+        # A fast tokenizer keeps how it was last asked, and would be saved with it: the copy may.
+        ids = copy.deepcopy(processor.tokenizer)(processor.prompt_texts(), **processor.text_kwargs)["input_ids"]
         largest = max(number for row in ids for number in row)
     except Exception as error:
         raise CheckpointError(f"{source}: its tokenizer cannot read its prompts: {error}") from error

@@ -49,7 +49,7 @@ def test_weights_by_name():
     [
         ({"pneumothorx": 2}, "finding_weights: unknown finding 'pneumothorx'; did you mean 'pneumothorax'"),
         ({"pneumothorax": 0}, "'pneumothorax' must be a positive number, not 0"),
-        ({"pneumothorax": "heavy"}, "must be a positive number, not 'heavy'"),
+        ({"pneumothorax": "heavy"}, "'finding_weights' must be text or a mapping"),
         ("inverse", "finding_weights must be 'balanced' or weights by name, not 'inverse'"),
     ],
 )
