@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
-import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 
+from anatomy_vlm.modeling import mask_codecs_anatomy_vlm
 from anatomy_vlm.modeling.mask_codec_anatomy_vlm import RasterCodec
-from anatomy_vlm.modeling.mask_fsq_anatomy_vlm import AnatomyMaskCodec
-from anatomy_vlm.modeling.mask_vq_anatomy_vlm import PaliGemmaMaskCodec
 from anatomy_vlm.processing.mask_text_anatomy_vlm import MaskGrammar
 
 
@@ -24,22 +21,22 @@ def load_codec(path: str | Path) -> RasterCodec:
         ValueError: for a file that is none of these.
     """
     path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file; name the weights of a mask codec")
+    # Only the vector quantiser has a codebook.
+    paligemma = path.suffix == ".npz" or "codebook" in _names(path)
+    codec = mask_codecs_anatomy_vlm.load_codec("paligemma" if paligemma else "anatomy", path)
+    assert isinstance(codec, RasterCodec)
+    return codec
+
+
+def _names(path: Path) -> list[str]:
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                return PaliGemmaMaskCodec.load_published({name: torch.from_numpy(file[name]) for name in file}).eval()
-        weights = {name: tensor.float() for name, tensor in load_file(path).items()}
-        if "codebook" in weights:
-            weights["_vq_vae._embedding"] = weights.pop("codebook")
-            return PaliGemmaMaskCodec.load_published(weights).eval()
-        codec = AnatomyMaskCodec()
-        codec.load_state_dict(weights)
-    except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such file; name the weights of a mask codec") from None
+        with safe_open(path, framework="pt") as file:
+            return list(file.keys())
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path}: not the weights of a mask codec ({reason}); name vae-oid.npz or ours") from error
-    return codec.eval()
 
 
 def grammar_of(codec: RasterCodec) -> MaskGrammar:
@@ -47,6 +44,7 @@ def grammar_of(codec: RasterCodec) -> MaskGrammar:
     What a well-formed object of this codec looks like.
 
     Example:
+        >>> from anatomy_vlm.modeling.mask_vq_anatomy_vlm import PaliGemmaMaskCodec
         >>> grammar_of(PaliGemmaMaskCodec((4, 4, 4, 4), 8, 4)).num_shape_codes
         16
     """
