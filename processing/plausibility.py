@@ -160,7 +160,7 @@ def box_flags(statistics: BoxStatistics, boxes: ArrayLike) -> list[dict[str, str
     broken = [f"{names[i]} not {word} {names[j]}" for i, j, word, bad in rules if bad]
     examples = f", such as {'; '.join(broken[:_NAMED])}" if broken else ""
     reason = (
-        f"the regions do not lie as in a chest: {100 * evidence['broken_rules']:.0f} % of the rules of order and "
+        f"the regions do not lie as in a chest: {len(broken)} of {len(rules)} rules of order and "
         f"containment are broken{examples}; mean distance from the usual places "
         f"{evidence['strangeness']:.1f} standard deviations"
     )

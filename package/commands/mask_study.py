@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from anatomy_vlm.commands.arguments import positive_int, whole_number
+from anatomy_vlm.commands.arguments import add_writer_arguments, positive_int
 
 
 STUDIES = ("unet", "scale", "resolution", "vision", "shift", "few-shot")
@@ -21,15 +21,8 @@ STUDIES = ("unet", "scale", "resolution", "vision", "shift", "few-shot")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", choices=STUDIES, help="which table")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the studies")
-    parser.add_argument(
-        "--model", metavar="DIR_OR_ID", help="whose vision tower is used (default: the checkpoint of the package)"
-    )
-    parser.add_argument(
-        "--codec", type=Path, metavar="FILE", help="weights of the mask codec (default: those of the package)"
-    )
-    parser.add_argument("--films", type=positive_int, default=6000, metavar="N", help="to train on (default: 6000)")
+    add_writer_arguments(parser)
     parser.add_argument("--test-films", type=positive_int, default=200, metavar="N", help="default: 200")
-    parser.add_argument("--image-size", type=positive_int, default=224, metavar="N", help="of films (default: 224)")
     parser.add_argument("--real", type=Path, metavar="DIR", help="folder of real films with masks")
     parser.add_argument(
         "--real-masks",
@@ -40,18 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", metavar="NAME", help="of the folder of the table in DIR (default: the study)")
     parser.add_argument("--patients", type=Path, metavar="CSV", help="of the real films: file_name and patient_id")
-    parser.add_argument("--steps", type=positive_int, default=2000, metavar="N", help="of a training (default: 2000)")
     parser.add_argument(
         "--few-steps", type=positive_int, default=200, metavar="N", help="of a training on a few films (default: 200)"
     )
-    parser.add_argument("--batch-size", type=positive_int, default=16, metavar="N", help="films a step (default: 16)")
     parser.add_argument(
         "--structures-per-film", type=positive_int, default=12, metavar="N", help="asked of a film (default: 12)"
     )
-    parser.add_argument("--workers", type=whole_number, default=2, metavar="N", help="that draw films (default: 2)")
-    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: 0")
-    parser.add_argument("--float32", action="store_true", help="no arithmetic in bfloat16")
-    parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,13 +49,14 @@ def run(args: argparse.Namespace) -> int:
     from anatomy_vlm.training.masks.film_shapes import drawn_or_kept
     from anatomy_vlm.training.masks.masked_films import ShapeFilms
     from anatomy_vlm.training.masks.study import STRUCTURES, MaskStudy, MaskStudySettings, describe
-    from anatomy_vlm.training.masks.writer_training import CODEC_WEIGHTS
+    from anatomy_vlm.training.masks.writer_training import CODEC_WEIGHTS, check_codec
     from anatomy_vlm.training.segmentation.films import MaskedFilms
     from anatomy_vlm.training.segmentation.table import summarise, to_latex, to_markdown
 
     source = args.model or REFERENCE_MODEL
     drawing: dict[str, Any] = {"image_size": args.image_size, "num_workers": args.workers}
     real = _real_films(args)
+    codec = check_codec(args.codec or CODEC_WEIGHTS)
     train = drawn_or_kept(args.out / "films.safetensors", args.films, 8_000_000 + args.seed, **drawing)
     test = drawn_or_kept(args.out / "test-films.safetensors", args.test_films, 9_400_000 + args.seed, **drawing)
     tests: dict[str, MaskedFilms] = {"synthetic": ShapeFilms(test, STRUCTURES), **real}
@@ -82,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         use_cpu=args.cpu,
     )
     processor = AutoImageProcessor.from_pretrained(source)
-    study = MaskStudy(source, args.codec or CODEC_WEIGHTS, processor, train, tests, settings, args.out)
+    study = MaskStudy(source, codec, processor, train, tests, settings, args.out)
     results = study.run(args.study)
     summaries = {name: _summary(rows, summarise, args.seed) for name, rows in results.items()}
     text = "\n\n".join(f"### {name}\n\n{to_markdown(summary)}" for name, summary in summaries.items())

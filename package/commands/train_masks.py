@@ -9,30 +9,17 @@ training goes on from its last checkpoint. The result is a folder that `from_pre
 import argparse
 from pathlib import Path
 
-from anatomy_vlm.commands.arguments import positive_int, whole_number
+from anatomy_vlm.commands.arguments import add_writer_arguments, whole_number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the training and its model")
-    parser.add_argument(
-        "--model", metavar="DIR_OR_ID", help="whose vision tower is used (default: the checkpoint of the package)"
-    )
-    parser.add_argument(
-        "--codec", type=Path, metavar="FILE", help="weights of the mask codec (default: those of the package)"
-    )
-    parser.add_argument("--films", type=positive_int, default=6000, metavar="N", help="to draw (default: 6000)")
-    parser.add_argument("--image-size", type=positive_int, default=224, metavar="N", help="of these (default: 224)")
-    parser.add_argument("--steps", type=positive_int, default=2000, metavar="N", help="default: 2000")
-    parser.add_argument("--batch-size", type=positive_int, default=16, metavar="N", help="films a step (default: 16)")
+    add_writer_arguments(parser)
     parser.add_argument("--learning-rate", type=float, default=1e-3, metavar="R", help="default: 0.001")
     parser.add_argument(
         "--encoder-factor", type=float, default=0.3, metavar="F", help="rate of the tower; 0 freezes it (default: 0.3)"
     )
     parser.add_argument("--save-steps", type=whole_number, default=200, metavar="N", help="default: 200")
-    parser.add_argument("--workers", type=whole_number, default=2, metavar="N", help="that draw films (default: 2)")
-    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: 0")
-    parser.add_argument("--float32", action="store_true", help="no arithmetic in bfloat16")
-    parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
         CODEC_WEIGHTS,
         WriterSettings,
         build_writer,
+        check_codec,
         train_writer,
         training_facts,
     )
@@ -59,11 +47,12 @@ def run(args: argparse.Namespace) -> int:
         use_cpu=args.cpu,
     )
     source = args.model or REFERENCE_MODEL
+    codec = check_codec(args.codec or CODEC_WEIGHTS)
     image_processor = AutoImageProcessor.from_pretrained(source)
     shapes = drawn_or_kept(
         args.out / "films.safetensors", args.films, 8_000_000 + args.seed, args.image_size, num_workers=args.workers
     )
-    model = build_writer(source, shapes.names, args.codec or CODEC_WEIGHTS, args.seed)
+    model = build_writer(source, shapes.names, codec, args.seed)
     done = train_writer(model, shapes, image_processor, settings, args.out / "checkpoints", args.seed)
     size = {"height": model.config.image_size, "width": model.config.image_size}
     image_processor.size = size

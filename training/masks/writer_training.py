@@ -69,6 +69,13 @@ class WriterSettings:
             )
 
 
+def check_codec(path: Path) -> Path:
+    """The file, if it is there: better known before films are drawn for minutes. `ValueError` if not."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; --codec names the weights of a mask codec")
+    return path
+
+
 def build_writer(
     source: str | Path,
     structures: tuple[str, ...],
