@@ -3,25 +3,13 @@
 python remote_writer.py FOLDER OUT
 """
 
-import importlib.abc
 import sys
 from pathlib import Path
 
-
-class Absent(importlib.abc.MetaPathFinder):
-    """The package is not installed, whatever the environment holds."""
-
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "anatomy_vlm":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return None
-
-
-sys.meta_path.insert(0, Absent())
-
-import torch  # noqa: E402
-from PIL import Image  # noqa: E402
-from transformers import AutoImageProcessor, AutoModelForMaskGeneration  # noqa: E402
+import package_absent  # noqa: F401
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModelForMaskGeneration
 
 
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
