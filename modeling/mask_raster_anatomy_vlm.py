@@ -101,18 +101,16 @@ def paste_from_box(
     if bottom <= top or right <= left:
         return mask
     levels, side = levels.float(), levels.shape[0]
-    position = _cell_position(top, bottom, y0, y1, side)
-    lower = position.floor().clamp(max=max(side - 2, 0)).long()
-    rows = torch.lerp(levels[lower], levels[(lower + 1).clamp(max=side - 1)], (position - lower)[:, None])
-    # A product with a narrow matrix instead of a sampled grid: a few times as fast.
-    weights = (_cell_position(left, right, x0, x1, side) - torch.arange(side)[:, None]).abs_().neg_().add_(1)
-    torch.gt(rows @ weights.clamp_(min=0), threshold, out=mask[top:bottom, left:right])
+    # Products with two narrow matrices instead of a sampled grid: a few times as fast.
+    rows, columns = _shares(top, bottom, y0, y1, side), _shares(left, right, x0, x1, side)
+    torch.gt(rows @ levels @ columns.t(), threshold, out=mask[top:bottom, left:right])
     return mask
 
 
-def _cell_position(first: int, last: int, start: float, stop: float, side: int) -> torch.Tensor:
-    """Where the centres of the pixels first to last lie between the centres of the cells of [start, stop]."""
-    return ((torch.arange(first, last) + 0.5 - start) / (stop - start) * side - 0.5).clamp(0, side - 1)
+def _shares(first: int, last: int, start: float, stop: float, side: int) -> torch.Tensor:
+    """How much each cell of [start, stop] counts for each of the pixels first to last: `(last - first, side)`."""
+    position = ((torch.arange(first, last) + 0.5 - start) / (stop - start) * side - 0.5).clamp_(0, side - 1)
+    return (position[:, None] - torch.arange(side)).abs_().neg_().add_(1).clamp_(min=0)
 
 
 __all__ = ["PixelBox", "bins_to_box", "box_to_bins", "crop_to_box", "mask_box", "paste_from_box"]

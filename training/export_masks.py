@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import AutoImageProcessor, PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
-from transformers.utils import IMAGE_PROCESSOR_NAME, SAFE_WEIGHTS_NAME
+from transformers.utils import IMAGE_PROCESSOR_NAME
 
 from anatomy_vlm.modeling import (
     AnatomyVLMForMaskGeneration,
@@ -54,6 +54,7 @@ def export_mask_model(
     card: str | None = None,
     half: bool = False,
     code: bool = True,
+    max_shard_size: str = "5GB",
 ) -> Path:
     """
     Write a self-contained folder: it loads with this package, and without it by `trust_remote_code=True`.
@@ -65,6 +66,7 @@ def export_mask_model(
         card: Text of the model card `README.md`; by default that of the folder, if it has one.
         half: Store the weights in float16, half the size.
         code: Put the code beside the weights.
+        max_shard_size: Size of the files that the weights are cut into.
 
     Raises:
         ExportError: if the model cannot be loaded, or `folder` holds something else.
@@ -87,7 +89,7 @@ def export_mask_model(
             config_class, model_class, auto_class = _KINDS[model.config.model_type]
             model.config.auto_map = {"AutoConfig": reference(config_class), auto_class: reference(model_class)}
         try:
-            model.save_pretrained(scratch)
+            model.save_pretrained(scratch, max_shard_size=max_shard_size)
         finally:
             if code:
                 del model.config.auto_map
@@ -99,7 +101,8 @@ def export_mask_model(
             path.write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n", encoding="utf-8")
             copy_code(scratch)
         if half:
-            store_half(scratch / SAFE_WEIGHTS_NAME)
+            for shard in scratch.glob("*.safetensors"):
+                store_half(shard)
         if card is not None:
             (scratch / "README.md").write_text(card, encoding="utf-8")
     return Path(folder)

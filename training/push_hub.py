@@ -22,6 +22,7 @@ from huggingface_hub.utils import validate_repo_id
 from safetensors.torch import load_file
 
 from anatomy_vlm.training.export_hub import export
+from anatomy_vlm.training.export_masks import export_mask_model, is_mask_model
 from anatomy_vlm.training.model_folder import load_checkpoint
 
 
@@ -72,7 +73,8 @@ def push(
     and weights are in shards of `max_shard_size`. Nothing can be loaded until all files of a commit are there.
 
     Args:
-        model: Folder or Hub id of a model; with `stages` the folder of a run.
+        model: Folder or Hub id of a model, or the folder of a mask writer or of a segmentation model; with `stages`
+            the folder of a run.
         repo_id: `owner/name`.
         private: Make a new repository private.
         gated: "auto" or "manual": who loads it has to ask, and is let in at once or by you.
@@ -148,10 +150,14 @@ def _stage_card(run: Path, stage: str) -> str:
 def _folder(model: Path, folder: Path, half: bool, code: bool, max_shard_size: str) -> Path:
     """A folder ready to be sent: exported, with a card whose examples name no folder of this machine."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    export(model, folder, half=half, code=code, max_shard_size=max_shard_size)
+    write = export_mask_model if is_mask_model(model) else export
+    write(model, folder, half=half, code=code, max_shard_size=max_shard_size)
     card = folder / "README.md"
     if not card.is_file():
-        raise PushError(f"{model}: has no README.md; a model needs a card that says what it is (`anatomy-vlm train`)")
+        raise PushError(
+            f"{model}: has no README.md; a model needs a card that says what it is "
+            "(`anatomy-vlm train` and `train-masks` write one)"
+        )
     card.write_text(card.read_text(encoding="utf-8").replace(str(model), PLACEHOLDER), encoding="utf-8")
     strange = [path.name for path in folder.iterdir() if path.suffix not in PUBLISHED]
     if strange:

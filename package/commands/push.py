@@ -8,7 +8,9 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="folder of a model; with --stages that of a run")
+    parser.add_argument(
+        "model", metavar="MODEL", help="folder of a model or of a mask writer; with --stages that of a run"
+    )
     parser.add_argument("repo_id", metavar="REPO_ID", help="where to, owner/name")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--gated", choices=("auto", "manual"), help="who loads it has to ask for access")

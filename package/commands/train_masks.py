@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     done = train_writer(model, shapes, image_processor, settings, args.out / "checkpoints", args.seed)
     size = {"height": model.config.image_size, "width": model.config.image_size}
     image_processor.size = size
-    card = writer_card(shapes.names, training_facts(settings, args.films, done, source), model_id=args.out.name)
-    folder = export_mask_model(model, args.out / "model", image_processor, card, half=True)
+    folder = args.out / "model"
+    card = writer_card(shapes.names, training_facts(settings, args.films, done, source), model_id=str(folder))
+    export_mask_model(model, folder, image_processor, card, half=True)
     print(f"{folder}: loss {done['last_loss']}, {done['trained_weights']:,} trained weights")
     return 0

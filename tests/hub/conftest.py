@@ -6,8 +6,14 @@ import torch
 from PIL import Image
 from transformers import BertConfig
 
-from anatomy_vlm.hub_cards import model_card
-from anatomy_vlm.modeling import AnatomyVLMConfig, AnatomyVLMModel
+from anatomy_vlm.cli import main
+from anatomy_vlm.hub_cards import model_card, writer_card
+from anatomy_vlm.modeling import (
+    AnatomyVLMConfig,
+    AnatomyVLMForMaskGeneration,
+    AnatomyVLMMaskConfig,
+    AnatomyVLMModel,
+)
 from anatomy_vlm.processing import AnatomyVLMImageProcessorPil, AnatomyVLMProcessor
 from anatomy_vlm.processing.prompts import finding_prompts
 from anatomy_vlm.processing.vocabulary import REGION_NAMES
@@ -56,3 +62,25 @@ def hub_folder(tiny, film, tmp_path_factory):
     export(tiny[0], folder, tiny[1], card)
     film.save(folder.parent / "film.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def writer_folder(film, tmp_path_factory):
+    """The export of a tiny untrained mask writer, made by the command, with its card and, beside it, `film.png`."""
+    torch.manual_seed(0)
+    config = AnatomyVLMMaskConfig(
+        structures=["left lung", "heart"], hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=32, image_size=32, patch_size=8, decoder_num_layers=1, decoder_num_heads=2,
+        glimpse_channels=[4, 8], codec_levels=[4, 4], codec_hidden_size=16, codec_num_layers=1,
+        codec_encoder_sizes=[4, 4, 4], codec_decoder_sizes=[4, 4, 4],
+    )  # fmt: skip
+    model = AnatomyVLMForMaskGeneration(config).eval()
+    model.presence_head.bias.data.fill_(9.0)
+    scratch = tmp_path_factory.mktemp("writer")
+    model.save_pretrained(scratch / "checkpoint")
+    AnatomyVLMImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(scratch / "checkpoint")
+    card = writer_card(config.structures, {}, model_id=str(scratch / "model"))
+    (scratch / "checkpoint" / "README.md").write_text(card)
+    film.save(scratch / "film.png")
+    assert main(["export", str(scratch / "checkpoint"), str(scratch / "model")]) == 0
+    return scratch / "model"

@@ -153,6 +153,24 @@ def test_every_stage_is_a_tagged_commit(push, hub, hub_folder, tiny, tmp_path):
     assert "After the stage detection" in repository.files("stage-1-detection")[1]["README.md"].decode()
 
 
+def test_a_mask_writer_is_published_too(push, hub, writer_folder, film, tmp_path):
+    done = push(writer_folder, "ada/writer", "--half")
+    assert done["status"] == 0, done["err"]
+    files = hub.repositories["ada/writer"].files("main")[1]
+    assert {"README.md", "model.safetensors", "preprocessor_config.json", "mask_writer_anatomy_vlm.py"} <= set(files)
+    assert '"ada/writer"' in files["README.md"].decode() and str(writer_folder) not in files["README.md"].decode()
+    assert {tensor.dtype for tensor in load(files["model.safetensors"]).values()} == {torch.float16}
+    read = "import sys; from anatomy_vlm.training.model_folder import load_mask_writer as load; "
+    read += "model, _ = load(sys.argv[1]); print(type(model).__name__, *model.config.structures)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", read, "ada/writer"],
+        env=environment(hub.url, tmp_path), cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert loaded.stdout.strip() == "AnatomyVLMForMaskGeneration left lung heart", loaded.stderr[-2000:]
+    # Stages are those of a run of the other model.
+    assert "no finished stages" in push(writer_folder, "ada/writer", "--stages")["err"]
+
+
 def test_private_gated_and_on_a_branch(push, hub, hub_folder):
     arguments = (hub_folder, "ada/gated", "--private", "--gated", "manual", "--branch", "dev")
     assert push(*arguments)["status"] == 0

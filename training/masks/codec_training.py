@@ -1,4 +1,4 @@
-"""Train a mask codec on synthetic shapes.
+"""Train a mask codec on bent shapes of synthetic chests and on shadows of voxels.
 
 python -m anatomy_vlm.training.masks.codec_training anatomy --out codec.safetensors
 python -m anatomy_vlm.training.masks.codec_training paligemma --out vq.safetensors
@@ -7,6 +7,7 @@ python -m anatomy_vlm.training.masks.codec_training paligemma --out vq.safetenso
 import argparse
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,9 +15,11 @@ from safetensors.torch import save_file
 from torch import nn
 from tqdm.auto import tqdm
 
+from anatomy_vlm.modeling.mask_codecs_anatomy_vlm import load_codec
 from anatomy_vlm.modeling.mask_fsq_anatomy_vlm import AnatomyMaskCodec
 from anatomy_vlm.modeling.mask_vq_anatomy_vlm import PaliGemmaMaskCodec
 from anatomy_vlm.training.masks.shapes import Shapes, batches, draw_shapes, load_shapes, save_shapes
+from anatomy_vlm.training.masks.voxel_shapes import draw_voxel_shapes, mixed_batches
 
 
 CODECS = ("anatomy", "paligemma")
@@ -61,6 +64,7 @@ def train_codec(
     learning_rate: float = 1e-3,
     seed: int = 0,
     progress: bool = True,
+    voxels: Shapes | None = None,
 ) -> float:
     """
     Train in place; the mean loss of the last hundred steps.
@@ -71,6 +75,7 @@ def train_codec(
         steps: How long; the learning rate falls as a cosine.
         batch_size, learning_rate, seed: As usual.
         progress: Show a progress bar.
+        voxels: Shadows of voxels (`draw_voxel_shapes`), more than half of every batch; without, `shapes` alone.
     """
     torch.manual_seed(seed)
     use = None
@@ -79,7 +84,8 @@ def train_codec(
         use = CodeUse(codec.codebook)
     parameters = [p for p in codec.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
-    stream, losses = batches(shapes, batch_size, seed), []
+    stream = mixed_batches(shapes, voxels, batch_size, seed) if voxels else batches(shapes, batch_size, seed)
+    losses = []
     codec.train()
     bar = tqdm(range(steps), desc="codec", disable=not progress)
     for step in bar:
@@ -125,26 +131,38 @@ def save_codec(codec: nn.Module, path: Path) -> None:
     os.replace(scratch, path)
 
 
+def _kept(path: Path | None, draw: Callable[[], Shapes]) -> Shapes:
+    """The shapes in a file, or else drawn and put there."""
+    if path and path.is_file():
+        return load_shapes(path)
+    shapes = draw()
+    if path:
+        save_shapes(shapes, path)
+    return shapes
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Train and save a codec."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("codec", choices=CODECS)
     parser.add_argument("--out", type=Path, required=True, help="where the weights go, a .safetensors file")
-    parser.add_argument("--shapes", type=Path, help="keep the drawn shapes in this file, or take them from it")
+    parser.add_argument("--shapes", type=Path, help="keep the bent shapes in this file, or take them from it")
+    parser.add_argument("--voxel-shapes", type=Path, help="the same for the shadows of voxels")
     parser.add_argument("--patients", type=int, default=400, help="synthetic patients (default: %(default)s)")
+    parser.add_argument("--voxels", type=int, default=40_000, help="shadows of voxels (default: %(default)s)")
+    parser.add_argument("--init", type=Path, help="weights to go on from")
     parser.add_argument("--steps", type=int, default=20_000, help="default: %(default)s")
+    parser.add_argument("--batch-size", type=int, default=64, help="default: %(default)s")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="default: %(default)s")
+    parser.add_argument("--workers", type=int, default=2, help="processes that draw (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
-    if args.shapes and args.shapes.is_file():
-        shapes = load_shapes(args.shapes)
-    else:
-        shapes = draw_shapes(args.patients, seed=7_000_000 + args.seed)
-        if args.shapes:
-            save_shapes(shapes, args.shapes)
-    codec = build_codec(args.codec, args.seed)
-    loss = train_codec(codec, shapes, args.steps, seed=args.seed)
+    codec = load_codec(args.codec, args.init).requires_grad_(True) if args.init else build_codec(args.codec, args.seed)
+    shapes = _kept(args.shapes, lambda: draw_shapes(args.patients, 7_000_000 + args.seed, num_workers=args.workers))
+    voxels = _kept(args.voxel_shapes, lambda: draw_voxel_shapes(args.voxels, 1000 * args.seed, args.workers))
+    loss = train_codec(codec, shapes, args.steps, args.batch_size, args.learning_rate, args.seed, voxels=voxels)
     save_codec(codec, args.out)
-    print(f"{args.out}: loss {loss:.4f} over {len(shapes.families)} shapes")
+    print(f"{args.out}: loss {loss:.4f} over {len(shapes.families)} bent shapes and {len(voxels.families)} of voxels")
     return 0
 
 

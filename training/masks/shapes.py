@@ -28,7 +28,8 @@ EDGE = 6.0
 class Shapes:
     """
     Args:
-        rasters: uint8 `(N, KEPT_SIDE, KEPT_SIDE)`, coverage from 0 to 255 inside the tight box.
+        rasters: uint8 `(N, side, side)`, coverage from 0 to 255 inside the tight box; `side` is KEPT_SIDE, or 64 for
+            shadows of voxels, which are not bent.
         families: What each is, `(N,)`: "rib", "vertebral_body", "heart", ...
     """
 
