@@ -356,26 +356,20 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         contrast_totals: ContrastTotals | None = None,
     ) -> dict[str, torch.Tensor]:
         """The losses that the given targets allow, unweighted; targets as in `forward`, arithmetic in float32."""
-
-        def predicted(tensor: torch.Tensor | None) -> torch.Tensor:
-            if tensor is None:
-                raise ValueError("The outputs lack what the targets are about; labels of texts need texts as well.")
-            return tensor.float()
-
         across_ranks = self.losses_across_ranks
         losses: dict[str, torch.Tensor] = {}
         if boxes is not None:
-            found = predicted(outputs.pred_boxes), predicted(outputs.presence_logits)
+            found = _needed(outputs.pred_boxes), _needed(outputs.presence_logits)
             layers = outputs.auxiliary_pred_boxes
             losses |= box_criterion(self.config, *found, boxes.float(), box_mask, layers, across_ranks)
         if image_labels is not None:
             losses["global"] = binary_loss(
-                predicted(outputs.logits_per_image), image_labels.float(), text_weights, across_ranks
+                _needed(outputs.logits_per_image), image_labels.float(), text_weights, across_ranks
             )
         if region_labels is not None:
             losses["fine"] = region_phrase_loss(
-                predicted(outputs.region_embeds),
-                predicted(outputs.text_embeds),
+                _needed(outputs.region_embeds),
+                _needed(outputs.text_embeds),
                 self.region_logit_scale.exp(),
                 self.region_logit_bias,
                 region_labels,
@@ -391,6 +385,13 @@ class AnatomyVLMModel(AnatomyVLMPreTrainedModel):
         """Weighted sum of the losses of `compute_losses`: λ of the paper times the weights inside the box loss."""
         weights = loss_weights(self.config)
         return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+
+
+# Not inside of `compute_losses`: the compiler of PyTorch 2.8 stumbles over the annotation of a nested function.
+def _needed(tensor: torch.Tensor | None) -> torch.Tensor:
+    if tensor is None:
+        raise ValueError("The outputs lack what the targets are about; labels of texts need texts as well.")
+    return tensor.float()
 
 
 __all__ = ["AnatomyVLMModel", "AnatomyVLMPreTrainedModel"]

@@ -10,15 +10,30 @@ import pytest
 
 from anatomy_vlm import predict
 from anatomy_vlm.cli import main
+from anatomy_vlm.processing.vocabulary import FINDING_NAMES
 from anatomy_vlm.training.evaluation.reader import Reader
 from anatomy_vlm.training.loaders import load_data
 from anatomy_vlm.training.model_folder import load_checkpoint
 
 
 @pytest.fixture
-def calibrated(checkpoint, dataset_folder, tmp_path, capsys):
+def uncalibrated(checkpoint, dataset_folder, tmp_path):
+    """A copy of the checkpoint whose scores are higher with pneumothorax, which is chance in a random model."""
+    folder = shutil.copytree(checkpoint, tmp_path / "raw")
+    model, processor = load_checkpoint(folder)
+    reader, films = Reader(model, processor, device="cpu"), load_data("saved", {"path": str(dataset_folder)})
+    scores = reader.read(films["validation"]["image"]).image_scores[:, reader.findings.index("pneumothorax")]
+    present = np.array(films["validation"]["labels"])[:, FINDING_NAMES.index("pneumothorax")] == 1
+    if scores[present].mean() < scores[~present].mean():
+        model.text_projection.weight.data.neg_()
+        model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def calibrated(uncalibrated, dataset_folder, tmp_path, capsys):
     """A copy of the checkpoint after the command; the fixture's folder holds pneumothorax labels only."""
-    folder = shutil.copytree(checkpoint, tmp_path / "model")
+    folder = shutil.copytree(uncalibrated, tmp_path / "model")
     assert main(["calibrate", str(folder), str(dataset_folder), "--coverage", "0.8", "--device", "cpu"]) == 0
     printed = capsys.readouterr().out
     assert "calibrated in" in printed and "too few patients with or without: enlarged cardiac silhouette" in printed
@@ -39,9 +54,9 @@ def test_predictions_state_probabilities_and_decisions(calibrated, films):
         assert not unknown["calibrated"] and "decision" not in unknown
 
 
-def test_scores_become_frequencies_and_keep_their_order(calibrated, checkpoint, dataset_folder):
+def test_scores_become_frequencies_and_keep_their_order(calibrated, uncalibrated, dataset_folder):
     images = load_data("saved", {"path": str(dataset_folder)})["validation"]["image"]
-    readers = [Reader(*load_checkpoint(folder), device="cpu") for folder in (checkpoint, calibrated)]
+    readers = [Reader(*load_checkpoint(folder), device="cpu") for folder in (uncalibrated, calibrated)]
     column = readers[0].findings.index("pneumothorax")
     before, after = (reader.read(images) for reader in readers)
     raw, probability = before.image_scores[:, column], after.image_scores[:, column]
