@@ -294,6 +294,28 @@ def recipe_names() -> list[str]:
     )
 
 
+def read_shipped_or_own(source: str | Path, kind: str, shipped: Sequence[str]) -> Any:
+    """
+    The YAML of a file, or of a "recipe" or "study" that the package ships, by its name.
+
+    Raises:
+        RecipeError: neither is there, the file cannot be read, or its YAML is broken.
+    """
+    path = Path(source)
+    try:
+        if path.is_file():
+            return read_yaml_file(path)
+        if str(source) in shipped:
+            folder = files(f"anatomy_vlm.training.{'recipes' if kind == 'recipe' else 'studies'}")
+            return parse_yaml(folder.joinpath(f"{source}.yaml").read_text(encoding="utf-8"))
+    except DataFileError as error:
+        raise RecipeError(f"{source}: {error}") from None
+    except OSError as error:
+        # A name that no file can have, among others.
+        raise RecipeError(f"{str(source)[:80]}: cannot be read as a {kind} ({error.strerror})") from None
+    raise RecipeError(f"{source}: no such {kind} file; the package ships {', '.join(shipped)}")
+
+
 def load_recipe(source: str | Path) -> Recipe:
     """
     Read a recipe from a YAML file, or by the name of one that the package ships.
@@ -301,15 +323,4 @@ def load_recipe(source: str | Path) -> Recipe:
     Raises:
         RecipeError: if there is no such recipe, the YAML is broken, or a key is unknown or missing.
     """
-    path = Path(source)
-    try:
-        if path.is_file():
-            values = read_yaml_file(path)
-        elif str(source) in recipe_names():
-            text = files("anatomy_vlm.training.recipes").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
-            values = parse_yaml(text)
-        else:
-            raise RecipeError(f"{source}: no such recipe file; the package ships {', '.join(recipe_names())}")
-    except DataFileError as error:
-        raise RecipeError(f"{source}: {error}") from None
-    return parse_recipe(values, str(source))
+    return parse_recipe(read_shipped_or_own(source, "recipe", recipe_names()), str(source))

@@ -70,6 +70,8 @@ def test_what_is_wrong_is_named(values, message):
 def test_missing_and_broken_files(tmp_path):
     with pytest.raises(RecipeError, match="no such recipe file; the package ships"):
         load_recipe(tmp_path / "absent.yaml")
+    with pytest.raises(RecipeError, match=r"^a{80}: cannot be read as a recipe \(File name too long\)$"):
+        load_recipe("a" * 5000)
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: [1, 2")
     with pytest.raises(RecipeError, match="not valid YAML"):

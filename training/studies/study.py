@@ -7,8 +7,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from anatomy_vlm.processing.data_files import DataFileError, parse_yaml, read_yaml_file
-from anatomy_vlm.training.recipe import Recipe, RecipeError, check_fields, load_recipe, parse_recipe, suggestion
+from anatomy_vlm.processing.data_files import DataFileError, parse_yaml
+from anatomy_vlm.training.recipe import (
+    Recipe,
+    RecipeError,
+    check_fields,
+    load_recipe,
+    parse_recipe,
+    read_shipped_or_own,
+    suggestion,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,16 +147,7 @@ def load_study(source: str | Path, overrides: Iterable[str] = ()) -> Study:
     Raises:
         RecipeError: no such study, broken YAML, an unknown or missing key, or two variants of one name.
     """
-    path = Path(source)
-    try:
-        if path.is_file():
-            read = read_yaml_file(path)
-        elif str(source) in study_names():
-            read = parse_yaml(files("anatomy_vlm.training.studies").joinpath(f"{source}.yaml").read_text("utf-8"))
-        else:
-            raise RecipeError(f"{source}: no such study file; the package ships {', '.join(study_names())}")
-    except DataFileError as error:
-        raise RecipeError(f"{source}: {error}") from None
+    read = read_shipped_or_own(source, "study", study_names())
     # A key without a value stands for its default.
     stated = {k: v for k, v in read.items() if v is not None} if isinstance(read, dict) else read
     values = dict(check_fields(stated, Study, str(source)))
