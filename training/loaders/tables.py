@@ -20,7 +20,7 @@ _LONGEST_LINE = 64 * 2**20
 csv.field_size_limit(_LONGEST_LINE)
 _UNREADABLE = (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error)
 # Numbers and texts of tables shrink to a tenth; a thousandth is gzip's limit, which only repeats reach.
-_GZIP_RATIO, _GZIP_FREE = 200, 64 * 2**20
+_GZIP_RATIO, _GZIP_FREE = 200, 8 * 2**20
 
 
 def find_file(root: str | Path, *patterns: str, needed_for: str = "") -> Path | None:
