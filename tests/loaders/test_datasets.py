@@ -346,6 +346,25 @@ def test_a_missing_column_of_a_dataset_is_one_line(name, table, column, layout, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "table", "label"),
+    [
+        ("nih_chestxray14", "BBox_List_2017.csv", "Pneumothorax"),
+        ("ms_cxr", "MS_CXR_Local_Alignment_v1.1.0.csv", "Pneumothorax"),
+    ],
+)
+def test_an_unknown_label_of_a_box_names_its_table(name, table, label, layout, tmp_path):
+    arguments = layout(name)
+    root = Path(arguments["root"])
+    shutil.copytree(root if root.is_dir() else root.parent, tmp_path / "root")
+    path = next((tmp_path / "root").rglob(table))
+    text = path.read_text()
+    assert label in text
+    path.write_text(text.replace(label, f"{label}x"))
+    with pytest.raises(DatasetError, match=rf"{table}:.*label '{label}x'; did you mean '{label}'"):
+        open_source(name, {**arguments, "root": str(tmp_path / "root")})
+
+
 def test_a_patient_in_two_splits_is_refused(layout, tmp_path):
     root = tmp_path / "root"
     shutil.copytree(layout("folder")["path"], root)

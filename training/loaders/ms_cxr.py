@@ -10,7 +10,7 @@ from anatomy_vlm.training.loaders.image_index import first_existing, image_stem
 from anatomy_vlm.training.loaders.mimic_layout import IMAGE_SUFFIXES, subject_and_study
 from anatomy_vlm.training.loaders.paths import path_inside
 from anatomy_vlm.training.loaders.patient_splits import split_name
-from anatomy_vlm.training.loaders.record import Box, Entry, Record, RegionFinding
+from anatomy_vlm.training.loaders.record import Box, Entry, Record, RegionFinding, known_label
 from anatomy_vlm.training.loaders.source import Source
 from anatomy_vlm.training.loaders.tables import need_file, number, read_json, read_table, whole_number
 
@@ -45,7 +45,8 @@ class MSCXR(Source):
         for row in rows:
             film = films.setdefault(row["dicom_id"], {**row, "phrases": []})
             x, y, width, height = (number(str(row[name]), f"{path}: {name}") for name in ("x", "y", "w", "h"))
-            film["phrases"].append((row["category_name"], row["label_text"].strip(), (x, y, x + width, y + height)))
+            category = known_label("chexpert", row["category_name"], f"{path}: {row['dicom_id']}")
+            film["phrases"].append((category, row["label_text"].strip(), (x, y, x + width, y + height)))
         entries = []
         for dicom, film in films.items():
             subject, study = subject_and_study(film["path"], str(path))

@@ -9,7 +9,7 @@ from anatomy_vlm.training.loaders.errors import DatasetError
 from anatomy_vlm.training.loaders.image_index import ImageIndex
 from anatomy_vlm.training.loaders.mimic_layout import mimic_view
 from anatomy_vlm.training.loaders.patient_splits import with_validation
-from anatomy_vlm.training.loaders.record import Box, Entry, Record, RegionFinding, label_findings
+from anatomy_vlm.training.loaders.record import Box, Entry, Record, RegionFinding, known_label, label_findings
 from anatomy_vlm.training.loaders.source import Source
 from anatomy_vlm.training.loaders.tables import (
     bounded_lines,
@@ -88,7 +88,7 @@ def read_nih_boxes(path: str | Path) -> dict[str, list[tuple[str, Box]]]:
     Its header splits "Bbox [x,y,w,h]" at the commas and goes on with empty cells that no row has.
 
     Raises:
-        DatasetError: a column that is missing, or a cell that is no number; the line is named.
+        DatasetError: a column that is missing, a cell that is no number, or an unknown label; the line is named.
     """
     boxes: dict[str, list[tuple[str, Box]]] = {}
     with reading(path), open_text(path) as file:
@@ -103,7 +103,8 @@ def read_nih_boxes(path: str | Path) -> dict[str, list[tuple[str, Box]]]:
             if len(row) < first + 4:
                 raise DatasetError(f"{where}: {len(row)} cells, expected a box of 4 numbers from cell {first + 1} on")
             x, y, width, height = (number(cell, where) for cell in row[first : first + 4])
-            boxes.setdefault(row[image], []).append((row[label].strip(), (x, y, x + width, y + height)))
+            name = known_label("nih", row[label].strip(), where)
+            boxes.setdefault(row[image], []).append((name, (x, y, x + width, y + height)))
     return boxes
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy_vlm.processing.statements import Statement, render_statement
-from anatomy_vlm.processing.vocabulary import get_finding, map_dataset_labels
+from anatomy_vlm.processing.vocabulary import VocabularyError, get_finding, map_dataset_labels
+from anatomy_vlm.training.loaders.errors import DatasetError
 
 
 Box = tuple[float, float, float, float]
@@ -110,6 +111,20 @@ def region_of_box(finding: str, box: Box, frame: tuple[int, int]) -> str:
     left, right = box[0] / frame[0], box[2] / frame[0]
     side = "right lung" if right < _MIDDLE[0] else "left lung" if left > _MIDDLE[1] else ""
     return side if side in regions else ""
+
+
+def known_label(dataset: str, label: str, where: str) -> str:
+    """
+    A label of a dataset as it is.
+
+    Raises:
+        DatasetError: the dataset has no such label; `where` is named.
+    """
+    try:
+        map_dataset_labels(dataset, {label: 1})
+    except VocabularyError as error:
+        raise DatasetError(f"{where}: {error}") from None
+    return label
 
 
 def label_findings(dataset: str, labels: Mapping[str, float]) -> tuple[dict[str, float], list[RegionFinding]]:
