@@ -13,6 +13,7 @@ from anatomy_vlm.training.loaders import load_data, open_source
 from anatomy_vlm.training.loaders.chexmask import read_landmarks
 from anatomy_vlm.training.loaders.errors import DatasetError
 from anatomy_vlm.training.loaders.layouts.films import write_table
+from anatomy_vlm.training.loaders.mimic_layout import MimicFiles
 from anatomy_vlm.training.loaders.padchest import sentence_labels, words
 from anatomy_vlm.training.loaders.patient_splits import drawn_split, split_name
 from anatomy_vlm.training.loaders.record import RegionFinding, label_findings, region_of_box
@@ -363,6 +364,14 @@ def test_an_unknown_label_of_a_box_names_its_table(name, table, label, layout, t
     path.write_text(text.replace(label, f"{label}x"))
     with pytest.raises(DatasetError, match=rf"{table}:.*label '{label}x'; did you mean '{label}'"):
         open_source(name, {**arguments, "root": str(tmp_path / "root")})
+
+
+def test_a_name_that_no_file_can_have_is_one_line(tmp_path):
+    files = MimicFiles(tmp_path)
+    for names in (("1" * 300, "5", "a"), ("1", "5" * 300, "a"), ("1", "5", "ä" * 125)):
+        with pytest.raises(DatasetError, match=r"\.\.\.' is longer than names of files are$"):
+            files.image(*names)
+    assert files.image("1", "5", "a" * 247).endswith("a.jpg")
 
 
 def test_a_patient_in_two_splits_is_refused(layout, tmp_path):

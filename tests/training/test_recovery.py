@@ -52,6 +52,25 @@ def assert_equal(one: dict, other: dict) -> None:
         assert same, name
 
 
+@pytest.fixture
+def at_step(monkeypatch):
+    """Do something when the losses are computed for the n-th time in this process."""
+
+    def install(number: int, action) -> None:
+        compute, calls = AnatomyVLMTrainer.compute_loss, []
+
+        def wrapped(self, *args, **kwargs):
+            calls.append(1)
+            if len(calls) == number:
+                action()
+            return compute(self, *args, **kwargs)
+
+        monkeypatch.setattr(AnatomyVLMTrainer, "compute_loss", wrapped)
+
+    yield install
+    monkeypatch.undo()
+
+
 def send(number: int) -> None:
     # Without a handler the signal would end the tests' own process, and nobody would know why.
     assert callable(signal.getsignal(number)), f"nobody handles {signal.Signals(number).name}"
@@ -212,7 +231,7 @@ def test_a_killed_worker_is_explained(write_recipe, tmp_path, capsys, monkeypatc
     assert "DataLoader worker" in said and "lower training.dataloader_num_workers" in said
 
 
-def test_a_device_without_memory_is_explained(write_recipe, tmp_path, capsys):
+def test_a_device_without_memory_is_explained(write_recipe, tmp_path, capsys, at_step):
     def full():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
 

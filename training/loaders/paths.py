@@ -38,8 +38,15 @@ def plain_name(name: str, where: str) -> str:
     `name`, if it is one part of a path.
 
     Raises:
-        DatasetError: it holds separators, or stands for a folder.
+        DatasetError: it holds separators, stands for a folder, or is longer than names of files are.
+
+    Examples:
+        >>> plain_name("50414267", "metadata.csv")
+        '50414267'
     """
+    # Room for a letter before it and a suffix after it.
+    if len(name.encode("utf-8", "surrogatepass")) > _LONGEST - 8:
+        raise DatasetError(f"{where}: '{name[:80]}...' is longer than names of files are")
     if not name or name in (os.curdir, os.pardir) or any(mark in name for mark in "/\\\0"):
         raise DatasetError(f"{where}: '{name}' is no name of a patient, study or film")
     return name
