@@ -3,25 +3,15 @@
 python hub_reader.py with-package|without-package REPO[@REVISION] ...
 """
 
-import importlib.abc
 import json
 import sys
-
-
-class Absent(importlib.abc.MetaPathFinder):
-    """The package is not installed, whatever the environment holds."""
-
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "anatomy_vlm":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return None
 
 
 installed = sys.argv[1] == "with-package"
 if installed:
     import anatomy_vlm  # noqa: F401
 else:
-    sys.meta_path.insert(0, Absent())
+    import package_absent  # noqa: F401
 
 import torch  # noqa: E402
 from transformers import AutoModel, AutoProcessor  # noqa: E402

@@ -108,3 +108,17 @@ def test_the_command_trains_on_from_weights_and_keeps_what_it_drew(tmp_path):
     first, second = (load_codec("anatomy", tmp_path / f"{name}.safetensors") for name in ("first", "second"))
     moved = max((a - b).abs().max() for a, b in zip(first.state_dict().values(), second.state_dict().values()))
     assert 0 < moved < 1e-2
+
+
+def test_mistakes_of_the_command_are_told_before_it_works(tmp_path, capsys):
+    save_shapes(disc(), tmp_path / "bent.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"no shapes")
+    bent, broken = f"--shapes={tmp_path / 'bent.safetensors'}", tmp_path / "broken.safetensors"
+    for options, message in (
+        ([f"--init={tmp_path / 'absent.safetensors'}"], "absent.safetensors: no weights of the codec 'anatomy'"),
+        ([f"--shapes={broken}"], "broken.safetensors: no file of shapes"),
+        ([bent, f"--voxel-shapes={tmp_path / 'bent.safetensors'}"], "shapes of 112 cells a side where 64 are needed"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main(["anatomy", f"--out={tmp_path / 'new' / 'codec.safetensors'}", *options])
+        assert message in capsys.readouterr().err

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 from tqdm.auto import tqdm
@@ -18,8 +19,8 @@ from tqdm.auto import tqdm
 from anatomy_vlm.modeling.mask_codecs_anatomy_vlm import load_codec
 from anatomy_vlm.modeling.mask_fsq_anatomy_vlm import AnatomyMaskCodec
 from anatomy_vlm.modeling.mask_vq_anatomy_vlm import PaliGemmaMaskCodec
-from anatomy_vlm.training.masks.shapes import Shapes, batches, draw_shapes, load_shapes, save_shapes
-from anatomy_vlm.training.masks.voxel_shapes import draw_voxel_shapes, mixed_batches
+from anatomy_vlm.training.masks.shapes import KEPT_SIDE, Shapes, batches, draw_shapes, load_shapes, save_shapes
+from anatomy_vlm.training.masks.voxel_shapes import SIDE, draw_voxel_shapes, mixed_batches
 
 
 CODECS = ("anatomy", "paligemma")
@@ -131,10 +132,16 @@ def save_codec(codec: nn.Module, path: Path) -> None:
     os.replace(scratch, path)
 
 
-def _kept(path: Path | None, draw: Callable[[], Shapes]) -> Shapes:
+def _kept(path: Path | None, draw: Callable[[], Shapes], side: int) -> Shapes:
     """The shapes in a file, or else drawn and put there."""
     if path and path.is_file():
-        return load_shapes(path)
+        try:
+            shapes = load_shapes(path)
+        except (SafetensorError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: no file of shapes ({error}); delete it, and they are drawn again") from None
+        if shapes.rasters.shape[1:] != (side, side):
+            raise ValueError(f"{path}: shapes of {shapes.rasters.shape[-1]} cells a side where {side} are needed")
+        return shapes
     shapes = draw()
     if path:
         save_shapes(shapes, path)
@@ -157,9 +164,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2, help="processes that draw (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
+    try:
+        return _run(args)
+    except (OSError, ValueError) as error:
+        parser.error(" ".join(str(error).split()))
+
+
+def _run(args: argparse.Namespace) -> int:
+    # Before anything takes time: a folder that cannot be made is no place for what was trained.
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     codec = load_codec(args.codec, args.init).requires_grad_(True) if args.init else build_codec(args.codec, args.seed)
-    shapes = _kept(args.shapes, lambda: draw_shapes(args.patients, 7_000_000 + args.seed, num_workers=args.workers))
-    voxels = _kept(args.voxel_shapes, lambda: draw_voxel_shapes(args.voxels, 1000 * args.seed, args.workers))
+    shapes = _kept(
+        args.shapes, lambda: draw_shapes(args.patients, 7_000_000 + args.seed, num_workers=args.workers), KEPT_SIDE
+    )
+    voxels = _kept(args.voxel_shapes, lambda: draw_voxel_shapes(args.voxels, 1000 * args.seed, args.workers), SIDE)
     loss = train_codec(codec, shapes, args.steps, args.batch_size, args.learning_rate, args.seed, voxels=voxels)
     save_codec(codec, args.out)
     print(f"{args.out}: loss {loss:.4f} over {len(shapes.families)} bent shapes and {len(voxels.families)} of voxels")

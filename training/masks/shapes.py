@@ -1,6 +1,7 @@
 """Shapes to train a mask codec on: the structures of synthetic chests, turned, bent, joined and cut."""
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -89,8 +90,10 @@ def draw_shapes(
 
 
 def save_shapes(shapes: Shapes, path: Path) -> None:
-    """Keep shapes in one file."""
-    save_file({"rasters": shapes.rasters}, path, metadata={"families": ",".join(shapes.families)})
+    """Keep shapes in one file, written beside its place and renamed."""
+    scratch = path.with_name(f".{path.name}")
+    save_file({"rasters": shapes.rasters}, scratch, metadata={"families": ",".join(shapes.families)})
+    os.replace(scratch, path)
 
 
 def load_shapes(path: Path) -> Shapes:

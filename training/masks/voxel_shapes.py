@@ -18,7 +18,7 @@ from anatomy_vlm.training.masks.solids import SOLIDS, draw_solid
 # From the source of the rays to the patient's middle.
 SOURCE_MM = 1800.0
 SIDE = 64
-# What has a longer outline, in edges of cells of the raster, no code of twenty tokens can say; to try spoils the rest.
+# A longer outline, in edges of cells of the raster, is left out: far more than twenty tokens can say.
 MOST_EDGES = 520
 # A solid is seen so often, each time in another pose.
 POSES = 3
