@@ -29,11 +29,12 @@ from anatomy_vlm.training.masks.voxel_shapes import silhouette
 
 
 BITS = (160, 200, 240, 280, 320, 400)
-SIGMAS = (1.0, 2.0, 3.0, 4.0)
+SIGMAS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 DIRECTIONS = ((0, 1), (1, 0), (0, -1), (-1, 0))  # right, down, left, up; the inside is on the right hand
 STRAIGHT, RIGHT, LEFT = range(3)
 ORDERS = (0, 2, 4, 7, 10)
 START_BITS, MOST_STEPS = 8, 420
+PADDING = 12  # pixels around a mask, into which what is smoothed may spread
 
 
 def coverage(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
@@ -170,7 +171,7 @@ def main() -> None:
     model = taught(args.solids)
     rows: list[dict] = []
     for title, items in sets.items():
-        masks = [np.pad(cropped(item.mask.numpy()), 8) for item in items[:: args.every]]
+        masks = [np.pad(cropped(item.mask.numpy()), PADDING) for item in items[:: args.every]]
         found = [candidates(cropped(mask), model) for mask in tqdm(masks, desc=title)]
         for limit in BITS:
             best = [max((one[0] for one in some if one[1] <= limit), default=0.0) for some in found]
